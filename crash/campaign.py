@@ -71,7 +71,7 @@ def run(plan: Plan) -> Tally:
 
 def print_table(tally: Tally, seconds: float) -> None:
     """Print the tally of each kind and of each part as a table."""
-    head = f"{'tries':>7} {'inputs':>8} {'found':>6} {'worst s':>8} {'worst MB':>9}  "
+    head = f"{'tries':>7} {'inputs':>8} {'found':>6} {'cpu s':>6} {'clock s':>8} {'MB':>6}  "
     print(f"{'part/kind':<28}{head}findings")
     parts: dict[str, KindTally] = {}
     for name, kind in sorted(tally.kinds.items()):
@@ -87,7 +87,8 @@ def print_table(tally: Tally, seconds: float) -> None:
 def _row(name: str, kind: KindTally) -> str:
     faults = ", ".join(f"{fault} {count}" for fault, count in kind.faults.most_common())
     figures = f"{kind.tries:>7,} {kind.inputs:>8,} {kind.with_findings:>6,}"
-    return f"{name:<28}{figures} {kind.worst_seconds:>8.1f} {kind.worst_memory_mb:>9,.0f}  {faults}"
+    worst = f"{kind.worst_processor_seconds:>6.1f} {kind.worst_seconds:>8.1f} {kind.worst_memory_mb:>6,.0f}"
+    return f"{name:<28}{figures} {worst}  {faults}"
 
 
 def _start(plan: Plan, job: int) -> int:

@@ -1,4 +1,4 @@
-"""Runs one refold command in a forked child, with a time limit, and measures its memory.
+"""Runs one refold command in a forked child, detects if it hangs, and measures its memory.
 
 The campaign imports refold once, because forking is twenty times faster than starting Python. With
 `is_real` a command starts in its own Python, as a person starts it.
@@ -7,6 +7,7 @@ The campaign imports refold once, because forking is twenty times faster than st
 import atexit
 import contextlib
 import importlib
+import math
 import os
 import secrets
 import select
@@ -18,17 +19,18 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from crash import process_tree
+from crash.hang import LIMIT_SECONDS, HangDetector
 
-LIMIT_SECONDS = 10.0
 LIMIT_MB = 2_000.0
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 3.0
 
 Watch = Callable[[int], None]
-"""Called with the child's process id every few milliseconds while it runs."""
+"""Called with the child's process id every few milliseconds while it or one of its processes runs."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ class Outcome:
     stdout: bytes
     stderr: bytes
     seconds: float
+    """Seconds of the clock."""
+    processor_seconds: float
     memory_mb: float
-    is_hung: bool
-    survivors: int
-    """How many processes of the command ran on after its end."""
+    hang: str
+    """Why the command counts as a hang; empty if it does not."""
+    survivors: Sequence[str]
+    """The command lines of processes of the command that ran on after its end."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +92,22 @@ def run_refold(
     arguments: Sequence[str],
     *,
     limit_seconds: float = LIMIT_SECONDS,
+    kill_after_seconds: float = math.inf,
     stdin: bytes = b"",
     before: Callable[[], None] | None = None,
     watch: Watch | None = None,
     is_real: bool = False,
 ) -> Outcome:
-    """Run a command and return how it ended; the child calls `before` first."""
+    """Run a command and return how it ended; the child calls `before` first.
+
+    A command that hangs is killed; `limit_seconds` is the limit of the `HangDetector`.
+    """
     return run_function(
         home,
         lambda: _call_refold(arguments, is_real=is_real),
         label=arguments,
         limit_seconds=limit_seconds,
+        kill_after_seconds=kill_after_seconds,
         stdin=stdin,
         before=before,
         watch=watch,
@@ -110,6 +120,7 @@ def run_function(
     *,
     label: Sequence[str] = (),
     limit_seconds: float = LIMIT_SECONDS,
+    kill_after_seconds: float = math.inf,
     stdin: bytes = b"",
     before: Callable[[], None] | None = None,
     watch: Watch | None = None,
@@ -119,19 +130,24 @@ def run_function(
     with _files(stdin) as (given, out, err):
         started = time.monotonic()
         pid = _fork(home, mark, (given, out, err), before, function)
-        status, memory, is_hung = _wait(pid, started + limit_seconds, watch)
+        detector = HangDetector(partial(process_tree.tree_has_work, pid), limit_seconds)
+        end = _wait(pid, detector, started + kill_after_seconds, watch)
         seconds = time.monotonic() - started
-        left = process_tree.wait_for_end(mark, _GRACE_SECONDS)
+        left = process_tree.wait_for_end(
+            mark, _GRACE_SECONDS, (lambda: None) if watch is None else partial(watch, pid)
+        )
+        survivors = [process_tree.describe(process) for process in left]
         process_tree.kill_all(left)
         return Outcome(
             arguments=label,
-            code=os.waitstatus_to_exitcode(status),
+            code=os.waitstatus_to_exitcode(end.status),
             stdout=_content(out),
             stderr=_content(err),
             seconds=seconds,
-            memory_mb=memory,
-            is_hung=is_hung,
-            survivors=len(left),
+            processor_seconds=end.processor_seconds,
+            memory_mb=end.memory_mb,
+            hang=end.hang,
+            survivors=survivors,
         )
 
 
@@ -139,9 +155,10 @@ def _call_refold(arguments: Sequence[str], *, is_real: bool) -> int:
     if is_real:
         command = [sys.executable, "-P", "-m", "tui.cli", *arguments]
         return subprocess.run(command, check=False).returncode
-    from tui.cli import run_command
+    from tui.cli import main
 
-    return run_command(list(arguments))
+    main(list(arguments))
+    return 0
 
 
 def _fork(
@@ -192,9 +209,17 @@ def _reset_process() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _wait(pid: int, deadline: float, watch: Watch | None) -> tuple[int, float, bool]:
-    """Return the exit status, the peak memory in MB, and whether the time limit was passed."""
-    memory, is_hung, fine = 0.0, False, 0.002
+@dataclass(frozen=True)
+class _End:
+    status: int
+    processor_seconds: float
+    memory_mb: float
+    hang: str
+
+
+def _wait(pid: int, detector: HangDetector, kill_at: float, watch: Watch | None) -> _End:
+    """Wait for the end of a command; kill it at a time, or if it hangs or uses too much memory."""
+    memory, hang, fine = 0.0, "", 0.002
     ended = select.poll()
     descriptor = os.pidfd_open(pid)
     ended.register(descriptor, select.POLLIN)
@@ -204,11 +229,13 @@ def _wait(pid: int, deadline: float, watch: Watch | None) -> tuple[int, float, b
                 watch(pid)
             if ended.poll((0.0005 if watch else fine) * 1_000):
                 _, status, usage = os.wait4(pid, 0)
-                return status, max(memory, usage.ru_maxrss / 1e3), is_hung
+                processor_seconds = max(detector.processor_seconds, usage.ru_utime + usage.ru_stime)
+                return _End(status, processor_seconds, max(memory, usage.ru_maxrss / 1e3), hang)
             fine = min(_POLL_SECONDS, fine * 2)
-            memory = max(memory, process_tree.tree_memory_mb(pid))
-            if time.monotonic() > deadline or memory > LIMIT_MB:
-                is_hung = is_hung or memory <= LIMIT_MB
+            usage_now = process_tree.measure_tree(pid)
+            memory = max(memory, usage_now.memory_mb)
+            hang = hang or detector.check(usage_now.processor_seconds)
+            if hang or memory > LIMIT_MB or time.monotonic() > kill_at:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
     finally:

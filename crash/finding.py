@@ -20,13 +20,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class TryResult:
-    """The findings of one try, its seconds, and the peak memory of its processes in MB."""
+    """The findings of one try, and what it used."""
 
     findings: Sequence[Finding]
     seconds: float
+    """Seconds of the clock."""
     memory_mb: float
+    """The peak memory of its processes."""
     inputs: int = 1
     """How many inputs the try covers: a file of fifty mutated records counts fifty."""
+    processor_seconds: float = 0.0
+    """Processor time of its slowest command."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class KindTally:
     with_findings: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     worst_seconds: float = 0.0
+    worst_processor_seconds: float = 0.0
     worst_memory_mb: float = 0.0
 
     def add(self, result: TryResult) -> None:
@@ -59,6 +64,7 @@ class KindTally:
         self.with_findings += bool(result.findings)
         self.faults.update({finding.fault for finding in result.findings})
         self.worst_seconds = max(self.worst_seconds, result.seconds)
+        self.worst_processor_seconds = max(self.worst_processor_seconds, result.processor_seconds)
         self.worst_memory_mb = max(self.worst_memory_mb, result.memory_mb)
 
     def merge(self, other: "KindTally") -> None:
@@ -68,6 +74,9 @@ class KindTally:
         self.with_findings += other.with_findings
         self.faults.update(other.faults)
         self.worst_seconds = max(self.worst_seconds, other.worst_seconds)
+        self.worst_processor_seconds = max(
+            self.worst_processor_seconds, other.worst_processor_seconds
+        )
         self.worst_memory_mb = max(self.worst_memory_mb, other.worst_memory_mb)
 
 
@@ -123,6 +132,7 @@ class FindingFolder:
         content: dict[str, Any] = {
             "repeat": repeat,
             "seconds": round(result.seconds, 2),
+            "processor_seconds": round(result.processor_seconds, 2),
             "memory_mb": round(result.memory_mb),
             "findings": [dataclasses.asdict(finding) for finding in fresh],
         }

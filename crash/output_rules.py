@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from crash.command import LIMIT_MB, LIMIT_SECONDS, Outcome
+from crash.command import LIMIT_MB, Outcome
 from crash.finding import Finding
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -22,8 +22,8 @@ def broken_rules(outcome: Outcome, *, may_be_killed: bool = False) -> list[Findi
 
 def _broken(outcome: Outcome, *, may_be_killed: bool) -> Iterator[Finding]:
     command = " ".join(outcome.arguments)
-    if outcome.is_hung:
-        yield Finding("hang", f"{command}: did not end within {LIMIT_SECONDS:g} s")
+    if outcome.hang:
+        yield Finding("hang", f"{command}: {outcome.hang}")
     elif outcome.memory_mb > LIMIT_MB:
         yield Finding("memory", f"{command}: {outcome.memory_mb:,.0f} MB")
     elif outcome.code < 0 and not may_be_killed:
@@ -31,7 +31,7 @@ def _broken(outcome: Outcome, *, may_be_killed: bool) -> Iterator[Finding]:
     elif outcome.code >= 0 and outcome.code not in _EXIT_CODES:
         yield Finding("exit code", f"{command}: {outcome.code}")
     if outcome.survivors:
-        yield Finding("process left", f"{command}: {outcome.survivors} processes run on")
+        yield Finding("process left", f"{command}: still run: {'; '.join(outcome.survivors)}")
     yield from broken_texts(outcome.arguments, outcome.stdout, outcome.stderr)
 
 

@@ -4,17 +4,32 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 MARK = "REFOLD_CRASH_TRY"
 """The environment variable that marks processes of a try, even if they leave their session."""
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
+_LONGEST_GRACE_SECONDS = 60.0
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-def tree_memory_mb(root: int) -> float:
-    """Return the resident memory of a process and its descendants, in MB."""
-    return sum(_resident_mb(pid) for pid in _tree(root))
+class TreeUsage(NamedTuple):
+    """What a process and its descendants use."""
+
+    memory_mb: float
+    """Their resident memory now."""
+    processor_seconds: float
+    """Their processor time so far, with that of children that have ended and were waited for."""
+
+
+def measure_tree(root: int) -> TreeUsage:
+    """Return what a process and its descendants use."""
+    found = [_measure(pid) for pid in _tree(root)]
+    return TreeUsage(
+        sum(one.memory_mb for one in found), sum(one.processor_seconds for one in found)
+    )
 
 
 def marked_processes(mark: str) -> list[int]:
@@ -30,12 +45,49 @@ def marked_processes(mark: str) -> list[int]:
     return found
 
 
-def wait_for_end(mark: str, seconds: float) -> list[int]:
-    """Wait at most so many seconds, and return the marked processes that still run."""
-    deadline = time.monotonic() + seconds
-    while (left := marked_processes(mark)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+def wait_for_end(mark: str, seconds: float, poll: Callable[[], object]) -> list[int]:
+    """Return the marked processes that still run after so many seconds; call `poll` while they do.
+
+    Processes that wait for a processor or for a disk get longer, up to a minute.
+    """
+    started = time.monotonic()
+    deadline = started + seconds
+    while left := marked_processes(mark):
+        now = time.monotonic()
+        if now > deadline:
+            if now > started + _LONGEST_GRACE_SECONDS or not any(map(has_work, left)):
+                break
+            deadline = now + seconds
+        poll()
+        time.sleep(0.02)
     return left
+
+
+def has_work(pid: int) -> bool:
+    """Return whether a thread of a process runs, or waits for a processor or a disk."""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                if (thread / "stat").read_bytes().rpartition(b") ")[2][:1] in (b"R", b"D"):
+                    return True
+    return False
+
+
+def tree_has_work(root: int) -> bool:
+    """Return whether a process or one of its descendants has work."""
+    return any(map(has_work, _tree(root)))
+
+
+def describe(pid: int) -> str:
+    """Return the command line of a process, its state, and the kernel function that it waits in."""
+    found = []
+    for name in ("cmdline", "stat", "wchan"):
+        try:
+            text = Path(f"/proc/{pid}/{name}").read_text(errors="replace").replace("\0", " ")
+        except OSError:
+            text = "?"
+        found.append(text.rpartition(") ")[2][:1] if name == "stat" else text[:160])
+    return " ".join(found)
 
 
 def kill_all(pids: list[int]) -> None:
@@ -54,8 +106,11 @@ def _tree(root: int) -> Iterator[int]:
                     yield from _tree(int(child))
 
 
-def _resident_mb(pid: int) -> float:
+def _measure(pid: int) -> TreeUsage:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MB
+        # The name before the bracket may contain spaces; see proc_pid_stat(5).
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        ticks = sum(int(field) for field in fields[11:15])
+        return TreeUsage(int(fields[21]) * _PAGE_MB, ticks / _TICKS_PER_SECOND)
     except (OSError, IndexError, ValueError):
-        return 0.0
+        return TreeUsage(0.0, 0.0)

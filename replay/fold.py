@@ -72,8 +72,8 @@ def fold_projection(
 
     Raises `ProjectionError` if the projection can't run or its worker died (the changes before that
     event are kept), and `CancelledError` if `cancelled` returns true. If another process rewrites the
-    workspace (an erasure) during the fold, the log is folded again from its start; a fork raises
-    `StaleError` then, and also if it is edited.
+    workspace (an erasure) during the fold, the timeline is folded again from its start. A fork raises
+    `StaleError` if its edits in the file are no longer those of `workspace`.
     """
 
     def once(*, force: bool) -> FoldRecord:
@@ -384,14 +384,20 @@ class _WorkerSession:
         self._last_flush_time = now
 
     def _recall_documents(self, frame: Frame) -> state_recall.DocumentFrame:
-        """Return the documents that a resumed worker asks for: their states, or all their events."""
+        """Return the documents that a resumed worker asks for: their states, or all their events.
+
+        Raises `ConcurrentFoldError` if they may come from the fold of another process.
+        """
         keys, before = frame.header["keys"], self._writer.next_offset
         arguments = (self._run.workspace, self._run.projection_number, keys)
         if frame.header["events"]:
-            return state_recall.recall_events(
+            recalled = state_recall.recall_events(
                 *arguments, before_offset=before, is_routed=self._worker_group.is_routed
             )
-        return state_recall.recall_states(*arguments, before_offset=before)
+        else:
+            recalled = state_recall.recall_states(*arguments, before_offset=before)
+        self._writer.raise_if_overtaken()
+        return recalled
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ class Escapes:
         if kind == "memory" and memory > _ALLOWED_MB:
             findings.append(Finding("memory limit passed", f"{memory:,.0f} MB"))
         named = [Finding(f.fault, f"{name}: {f.detail}") for f in findings]
-        return TryResult(named, time.monotonic() - started, memory)
+        used = max(outcome.processor_seconds for outcome in outcomes)
+        return TryResult(named, time.monotonic() - started, memory, processor_seconds=used)
 
     def _run_hostile(
         self, attack: str, variant: str, canaries: Canaries

@@ -4,6 +4,7 @@ A fork for each of 100,000 inputs would take longer than the inputs themselves.
 """
 
 import json
+import math
 import mmap
 import os
 import signal
@@ -12,19 +13,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from crash import process_tree
-from crash.command import LIMIT_MB, LIMIT_SECONDS, Home, run_function
+from crash.command import LIMIT_MB, Home, run_function
 from crash.finding import Finding, TryResult
+from crash.hang import LIMIT_SECONDS, HangDetector
 
 _BATCH = 100
 """Tries per child; few, because memory that one try leaks counts against the next."""
-_NOTE = struct.Struct("qd")
+_NOTE = struct.Struct("qq")
 _NONE = -1
 
-Attempt = Callable[[int], tuple[Sequence[Finding], int]]
-"""Runs a try; returns its findings, and how many inputs it covered."""
+Attempt = Callable[[int, Callable[[], None]], tuple[Sequence[Finding], int]]
+"""Runs a try; returns its findings, and how many inputs it covered. It calls its second argument
+before each command, because each command has its own limit."""
 
 
 def run_batches(
@@ -47,25 +52,24 @@ def _run_batch(
     """Yield the results of these tries, up to the first try that ends the child."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
-        note = mmap.mmap(-1, mmap.PAGESIZE)
-        note[: _NOTE.size] = _NOTE.pack(_NONE, time.monotonic())
+        note = _Note()
         monitor = _Monitor(note)
         outcome = run_function(
             home,
             lambda: _attempt_all(numbers, attempt, note, results),
             label=["batch"],
-            limit_seconds=3_600,
+            limit_seconds=math.inf,
             watch=monitor.watch,
         )
-        current, _ = _NOTE.unpack(note[: _NOTE.size])
+        current, _ = note.read()
         lines = results.read_text().splitlines() if results.exists() else []
         finished = 0
         for line in lines:
-            number, seconds, found, inputs = json.loads(line)
+            number, seconds, used, found, inputs = json.loads(line)
             findings = [Finding(**one) for one in found]
             finished += 1
             memory = monitor.memory_mb.get(number, 0.0)
-            yield number, TryResult(findings, seconds, memory, inputs)
+            yield number, TryResult(findings, seconds, memory, inputs, processor_seconds=used)
         if finished < len(numbers):
             number = current if current in numbers[finished:] else numbers[finished]
             message = outcome.stderr.decode("utf-8", "replace")[-600:]
@@ -75,20 +79,64 @@ def _run_batch(
                 finding = Finding("memory", f"{outcome.memory_mb:,.0f} MB")
             else:
                 finding = Finding("crash", f"the process ended with {outcome.code}: {message}")
-            yield number, TryResult([finding], monitor.seconds, outcome.memory_mb)
+            yield (
+                number,
+                TryResult(
+                    [finding],
+                    monitor.seconds,
+                    outcome.memory_mb,
+                    processor_seconds=monitor.processor_seconds,
+                ),
+            )
+
+
+class _Note:
+    """Tells the campaign which try and which of its commands the child runs."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, mmap.PAGESIZE)
+        self._write(_NONE, 0)
+
+    def begin_try(self, number: int) -> None:
+        self._write(number, 0)
+
+    def begin_command(self) -> None:
+        number, command = self.read()
+        self._write(number, command + 1)
+
+    def read(self) -> tuple[int, int]:
+        """Return the number of the try, and how many commands it has begun."""
+        number, command = _NOTE.unpack(self._shared[: _NOTE.size])
+        return number, command
+
+    def _write(self, number: int, command: int) -> None:
+        self._shared[: _NOTE.size] = _NOTE.pack(number, command)
 
 
 class _Monitor:
-    """Kills the child if one try takes too long, and records the peak memory of each try."""
+    """Kills the child if one command hangs, and records the peak memory of each try."""
 
     _EVERY_SECONDS = 0.03
 
-    def __init__(self, note: mmap.mmap) -> None:
+    def __init__(self, note: _Note) -> None:
         self._note = note
         self._measured_at = 0.0
+        self._command = (_NONE, 0)
+        self._began_at = 0.0
+        self._began_with = 0.0
+        self._detector = HangDetector(lambda: True)
         self.memory_mb: dict[int, float] = {}
-        self.seconds = 0.0
         self.fault: Finding | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the clock that the last command has taken."""
+        return self._measured_at - self._began_at
+
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that the last command has taken."""
+        return self._detector.processor_seconds - self._began_with
 
     def watch(self, pid: int) -> None:
         """Measure the child, at most every 30 ms."""
@@ -97,24 +145,40 @@ class _Monitor:
             time.sleep(0.01)
             return
         self._measured_at = now
-        number, since = _NOTE.unpack(self._note[: _NOTE.size])
-        self.seconds = now - since
-        memory = process_tree.tree_memory_mb(pid)
-        self.memory_mb[number] = max(memory, self.memory_mb.get(number, 0.0))
-        if number != _NONE and self.seconds > LIMIT_SECONDS and self.fault is None:
-            self.fault = Finding("hang", f"did not end within {LIMIT_SECONDS:g} s")
-            os.kill(pid, signal.SIGKILL)
+        command = self._note.read()
+        number = command[0]
+        usage = process_tree.measure_tree(pid)
+        self.memory_mb[number] = max(usage.memory_mb, self.memory_mb.get(number, 0.0))
+        if command != self._command:
+            self._command = command
+            self._began_at, self._began_with = now, usage.processor_seconds
+            self._detector = HangDetector(
+                partial(process_tree.tree_has_work, pid),
+                LIMIT_SECONDS,
+                processor_seconds=usage.processor_seconds,
+            )
+        hang = self._detector.check(usage.processor_seconds)
+        if hang and number != _NONE and self.fault is None:
+            self.fault = Finding("hang", f"command {command[1]}: {hang}")
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
-def _attempt_all(numbers: Sequence[int], attempt: Attempt, note: mmap.mmap, results: Path) -> int:
+def _attempt_all(numbers: Sequence[int], attempt: Attempt, note: _Note, results: Path) -> int:
     with results.open("w") as file:
         for number in numbers:
-            started = time.monotonic()
-            note[: _NOTE.size] = _NOTE.pack(number, started)
-            findings, inputs = attempt(number)
+            started, used = time.monotonic(), _processor_seconds()
+            note.begin_try(number)
+            findings, inputs = attempt(number, note.begin_command)
             found = [vars(finding) for finding in findings]
-            seconds = round(time.monotonic() - started, 4)
-            file.write(json.dumps([number, seconds, found, inputs]) + "\n")
+            seconds, used = time.monotonic() - started, _processor_seconds() - used
+            line = [number, round(seconds, 4), round(used, 4), found, inputs]
+            file.write(json.dumps(line) + "\n")
             file.flush()
     sys.stdout.flush()
     return 0
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])

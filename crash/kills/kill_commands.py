@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class KillCommand:
     ends_alike: bool = True
     """Whether a second run gives the rows of an undisturbed one. `record` does not, because it never
     sends again what may have been sent."""
+    folds: bool = False
+    """Whether the command folds a projection."""
     keeps: tuple[str, ...] = _MADE
     """Tables that may lose no row."""
     outputs: tuple[str, ...] = ()
@@ -55,6 +58,7 @@ class KillCommand:
         """Call the function; on an error, end like a command does."""
         from storage.errors import RefoldError
 
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return 0 if self.function is None else self.function()
         except RefoldError as error:
@@ -205,12 +209,15 @@ _ALL = (
     KillCommand(
         "load-replace", _lived_in, ("load", "log.jsonl", "-o", WORKSPACE, "--replace"), keeps=()
     ),
-    KillCommand("replay", _loaded, ("replay", WORKSPACE, "-p", "orders.py"), is_atomic=False),
+    KillCommand(
+        "replay", _loaded, ("replay", WORKSPACE, "-p", "orders.py"), is_atomic=False, folds=True
+    ),
     KillCommand(
         "replay-fork",
         _forked,
         ("replay", WORKSPACE, "-p", "orders.py", "--timeline", "a"),
         is_atomic=False,
+        folds=True,
     ),
     KillCommand("fork", _folded, ("fork", WORKSPACE, "f", "--drop", "5"), can_repeat=False),
     KillCommand("edit", _forked, ("edit", WORKSPACE, "a", "--drop", "30"), can_repeat=False),
@@ -226,6 +233,7 @@ _ALL = (
         _calling,
         _RECORD,
         is_atomic=False,
+        folds=True,
         ends_alike=False,
         check=_nothing_sent_twice,
         keeps=_COMMITTED,
@@ -238,6 +246,7 @@ _ALL = (
         _forked,
         ("join", WORKSPACE, "a", "b", "c", "-p", "orders.py"),
         is_atomic=False,
+        folds=True,
         can_repeat=False,
     ),
     KillCommand("calls-import", _imports, ("calls-import", WORKSPACE, "calls.jsonl")),

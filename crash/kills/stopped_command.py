@@ -27,7 +27,7 @@ _MODES: tuple[Stop | str, ...] = (
 )
 _GOLDEN = 0.6180339887498949
 _USUAL_SECONDS = 60.0
-"""The time limit of the undisturbed run; long, because each file change waits for the campaign."""
+"""The limit of the undisturbed run; long, because each file change waits for the campaign."""
 _UNRELATED_ADVICE = ("damaged", "restore a copy")
 """Words that a message about a full disk must not contain."""
 
@@ -70,6 +70,7 @@ class StoppedCommands:
             [Finding(f.fault, f"{stop_text} ({stop.last}): {f.detail}") for f in findings],
             outcome.seconds,
             outcome.memory_mb,
+            processor_seconds=outcome.processor_seconds,
         )
 
     def _run_undisturbed(self, command: KillCommand) -> _Undisturbed:
@@ -80,7 +81,7 @@ class StoppedCommands:
             command.prepare(self._home)
             shutil.copytree(self._home.folder, template)
         self._restore(command)
-        before, files_before = self._rows(), self._files()
+        before, files_before = self._rows(command), self._files()
         stop = SyscallStop(self._home.folder)
         started = time.monotonic()
         outcome = command.run(
@@ -91,7 +92,7 @@ class StoppedCommands:
             raise RuntimeError(f"{command.name} fails undisturbed: {outcome.stderr!r}")
         return _Undisturbed(
             before,
-            self._rows(),
+            self._rows(command),
             files_before,
             self._files(),
             stop.count,
@@ -114,7 +115,7 @@ class StoppedCommands:
         if isinstance(mode, str):
             stop = SyscallStop(self._home.folder)
             stop.close()
-            return stop, command.run(self._home, limit_seconds=share * usual.seconds)
+            return stop, command.run(self._home, kill_after_seconds=share * usual.seconds)
         stop = SyscallStop(self._home.folder, mode, 1 + int(share * usual.changes))
         outcome = command.run(self._home, before=stop.install, watch=stop.answer)
         stop.close()
@@ -125,7 +126,7 @@ class StoppedCommands:
     ) -> Iterator[Finding]:
         if isinstance(mode, str):
             if outcome.survivors:
-                yield Finding("process left", f"{outcome.survivors} processes run on")
+                yield Finding("process left", f"still run: {'; '.join(outcome.survivors)}")
         else:
             yield from broken_rules(outcome, may_be_killed=mode is not Stop.DISK_FULL)
         if mode is Stop.DISK_FULL:
@@ -136,7 +137,7 @@ class StoppedCommands:
             yield from self._left_over(usual, "at once")
         yield from self._files_are_whole(command, usual)
         try:
-            rows = self._rows()
+            rows = self._rows(command)
         except UnreadableWorkspaceError as error:
             yield Finding("workspace does not open", str(error))
             return
@@ -178,7 +179,7 @@ class StoppedCommands:
                 yield Finding("can't be repeated", again.stderr.decode("utf-8", "replace"))
                 return
         try:
-            found = difference(usual.after, self._rows())
+            found = difference(usual.after, self._rows(command))
         except UnreadableWorkspaceError as error:
             yield Finding("workspace does not open", str(error))
             return
@@ -209,8 +210,9 @@ class StoppedCommands:
             if files.get(name) not in whole:
                 yield Finding("half a file", f"{name}: {len(files[name])} bytes")
 
-    def _rows(self) -> Rows | None:
-        return read_rows(self._home, self._home.folder / WORKSPACE)
+    def _rows(self, command: KillCommand) -> Rows | None:
+        path = self._home.folder / WORKSPACE
+        return read_rows(self._home, path, with_caches=not command.folds)
 
     def _files(self) -> dict[str, bytes]:
         """Return the files below the folder, with content only for those that are compared."""

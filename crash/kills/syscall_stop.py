@@ -190,11 +190,12 @@ class SyscallStop:
         if self.count > self.at:
             return 0
         self.last = f"{call} {path}"
-        if self.stop is Stop.KILL:
-            os.kill(pid, signal.SIGKILL)
-            return None
-        os.kill(pid, signal.SIGTERM if self.stop is Stop.TERMINATE else signal.SIGINT)
-        return 0
+        numbers = {Stop.KILL: signal.SIGKILL, Stop.TERMINATE: signal.SIGTERM}
+        with suppress(
+            ProcessLookupError
+        ):  # the command has ended, and one of its processes goes on
+            os.kill(pid, numbers.get(self.stop, signal.SIGINT))
+        return None if self.stop is Stop.KILL else 0
 
 
 def _program() -> bytes:

@@ -12,15 +12,20 @@ from crash.command import Home, run_function
 _VOLATILE = {
     "bookmarks": {"created"},
     "calls": {"time", "latency"},
-    "edits": set(),
-    "folds": {"seconds", "room", "plain", "numbers"},
-    "history": {f"number{number}" for number in range(1, 9)},
+    "folds": {"seconds"},
     "projections": {"created"},
     "timelines": {"created"},
     "watches": {"created"},
 }
-"""Columns to ignore: clock times, durations, and numbers kept beside the states to speed up queries,
-which depend on where a fold was interrupted."""
+"""Columns to ignore, because they hold the time of the clock or a duration."""
+_CACHES = {
+    "folds": {"plain", "numbers"},
+    "history": {f"number{number}" for number in range(1, 9)},
+}
+"""Columns that only speed up queries. A fold fills them from the states of its first write, and how
+many states that are depends on the time that they took. They are ignored after a command that folds."""
+_RANDOM_METADATA = ("generation",)
+"""Names in the table `workspace` whose values are random; only these values are ignored."""
 
 _KEYED_HASH = re.compile("redacted-[0-9a-f]{16}")
 """Hashes to ignore, because each try has its own redaction key."""
@@ -33,14 +38,16 @@ class UnreadableWorkspaceError(RuntimeError):
     """DuckDB can't open the file; the message says why."""
 
 
-def read_rows(home: Home, path: Path) -> Rows | None:
+def read_rows(home: Home, path: Path, *, with_caches: bool = True) -> Rows | None:
     """Return the rows of a workspace, or None if there is no file.
+
+    Set `with_caches` to false for a workspace in which a command folds.
 
     Raises UnreadableWorkspaceError if DuckDB can't open it.
     """
     if not path.exists():
         return None
-    outcome = run_function(home, lambda: _print_rows(path), label=["read rows"])
+    outcome = run_function(home, lambda: _print_rows(path, with_caches), label=["read rows"])
     if outcome.code != 0:
         raise UnreadableWorkspaceError(outcome.stderr.decode("utf-8", "replace")[-500:])
     return {name: Counter(rows) for name, rows in json.loads(outcome.stdout).items()}
@@ -80,18 +87,26 @@ def lost(before: Rows | None, after: Rows | None, tables: tuple[str, ...]) -> st
     return "; ".join(losses)
 
 
-def _print_rows(path: Path) -> int:
+def _print_rows(path: Path, with_caches: bool) -> int:
     import duckdb
 
     with duckdb.connect(str(path), read_only=True, config={"threads": 1}) as connection:
-        found = {}
         names = "SELECT table_name FROM duckdb_tables() ORDER BY table_name"
+        found = {}
         for (name,) in connection.execute(names).fetchall():
-            # Workspaces of older formats lack some of the columns.
-            left_out = "".join(f", '{column}'" for column in sorted(_VOLATILE.get(name, ())))
-            columns = f"COLUMNS(lambda c: c NOT IN (''{left_out}))"
-            query = f'SELECT to_json(t)::VARCHAR FROM (SELECT {columns} FROM "{name}") t'
-            rows = connection.execute(query).fetchall()
+            rows = connection.execute(_rows_sql(name, with_caches)).fetchall()
             found[name] = [_KEYED_HASH.sub("redacted-x", row) for (row,) in rows]
         json.dump(found, sys.stdout)
     return 0
+
+
+def _rows_sql(table: str, with_caches: bool) -> str:
+    """Return the query for the rows of a table as JSON texts."""
+    ignored = {*_VOLATILE.get(table, ()), *(() if with_caches else _CACHES.get(table, ()))}
+    # Workspaces of older formats lack some of the columns.
+    left_out = "".join(f", '{column}'" for column in sorted(ignored))
+    columns = f"COLUMNS(lambda c: c NOT IN (''{left_out}))"
+    if table == "workspace":
+        names = ", ".join(f"'{name}'" for name in _RANDOM_METADATA)
+        columns = f"* REPLACE (CASE WHEN name IN ({names}) THEN 'random' ELSE value END AS value)"
+    return f'SELECT to_json(t)::VARCHAR FROM (SELECT {columns} FROM "{table}") t'

@@ -17,7 +17,7 @@ _SETTLED_SECONDS = 1.5
 _NOTICED_SECONDS = 4.0
 """Seconds to wait; the screen checks the file every second."""
 _LIMIT_SECONDS = 30.0
-"""The time limit: opening, the pauses between keys, and ten seconds."""
+"""The limit for the screen, which also opens, waits between keys and draws."""
 _BETWEEN_SECONDS = 0.08
 _HOSTILE = (b"\x1b]52;c;ZXZpbA", b"\x1b[2J\x9b")
 """Terminal sequences in the cells of the stranger's workspace."""
@@ -57,12 +57,14 @@ def run_screen(home: Home, workspace: str, *, swap: Callable[[], None] | None = 
         terminal.drain()
         output = terminal.output
     findings = []
-    if outcome.is_hung:
-        findings.append(Finding("hang", "open: did not end within 10 s"))
+    if outcome.hang:
+        findings.append(Finding("hang", f"open: {outcome.hang}"))
     elif outcome.code not in range(5):
         findings.append(Finding("crash", f"open: ended with {outcome.code}: {output[-300:]!r}"))
     findings += [Finding(*one) for one in _broken(output)]
-    return TryResult(findings, outcome.seconds, outcome.memory_mb)
+    return TryResult(
+        findings, outcome.seconds, outcome.memory_mb, processor_seconds=outcome.processor_seconds
+    )
 
 
 def _broken(output: bytes) -> list[tuple[str, str]]:

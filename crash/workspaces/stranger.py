@@ -62,6 +62,24 @@ _OBJECTS = (
     "CREATE INDEX i ON events (id)",
     'CREATE MACRO "+"(a, b) AS 1',
 )
+_PROJECTION = """
+INVARIANTS = {"few": lambda state: state["total"] < 3, "sum": "sum(state.total) < 1000"}
+def initial(key):
+    return {"total": 0, "many": {}}
+def upcast(event):
+    return event.replace(version="2") if event.type == "ItemAdded" else event
+def apply(state, event, gateway):
+    import datetime
+    print("applied", event.id)
+    state["total"] += 1
+    state["rate"] = gateway.query("p", "o", {"n": 1})
+    state["at"] = datetime.datetime.now().isoformat()
+    if event.offset % 9 == 4:
+        raise ValueError("no carrier")
+    if event.stream == "order-11":
+        state["many"][f"k{event.offset}"] = "x" * 20_000
+"""
+"""A projection whose folds leave rows in every table."""
 _PATHS = (
     "{fifo}",
     "/dev/zero",
@@ -79,7 +97,7 @@ _PATH_CELLS = (
     "UPDATE projections SET python = '{path}'",
     "UPDATE projections SET reference = 'evil.py', files = json_object('{path}', 'ab'), python = '{python}'",
     'UPDATE workspace SET value = replace(value, \'"decoders":{{}}\', \'"decoders":{{"data":"avro:{path}"}}\')'
-    " WHERE name = 'mapping'",
+    " WHERE name = 'mapping' AND contains(value, '\"decoders\":{{}}')",
 )
 _LOOPS = (
     "UPDATE timelines SET parent = timeline",
@@ -163,15 +181,15 @@ def make_original(home: Home) -> None:
     sample.write_log(folder / "log.jsonl", 40)
     with (folder / "log.jsonl").open("a") as stream:
         stream.write("no event\n")
-    (folder / "orders.py").write_text(
-        sample.PROJECTION + "def upcast(event):\n    print('seen')\n    return event\n"
-    )
+    (folder / "orders.py").write_text(_PROJECTION)
     journal = [
-        {"event_id": f"e{n}", "port": "p", "operation": "o", "response": n} for n in range(9)
+        {"event_id": f"e{n}", "port": "p", "operation": "o", "request": {"n": 1}, "response": n}
+        for n in range(40)
     ]
     (folder / "calls.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in journal))
     for arguments in (
         ["load", "log.jsonl", "-o", WORKSPACE],
+        ["calls-import", WORKSPACE, "calls.jsonl"],
         ["replay", WORKSPACE, "-p", "orders.py"],
         [
             "fork",
@@ -188,21 +206,31 @@ def make_original(home: Home) -> None:
         ],
         ["fork", WORKSPACE, "b", "--from", FORK, "--drop", "20"],
         ["replay", WORKSPACE, "-p", "orders.py", "--timeline", FORK],
-        ["calls-import", WORKSPACE, "calls.jsonl"],
     ):
         outcome = run_refold(home, arguments, limit_seconds=60)
         if outcome.code != 0:
             raise RuntimeError(f"{arguments} fails: {outcome.stderr!r}")
-    run_function(home, _add_marks)
+    outcome = run_function(home, _add_marks)
+    if outcome.code != 0:
+        raise RuntimeError(f"The campaign can't fill its workspace: {outcome.stderr!r}")
 
 
 def _add_marks() -> int:
+    """Add what no command adds, and check that every table has rows: an update of none proves nothing."""
     from storage.marks import bookmarks, watches
+    from storage.workspace import schema
     from storage.workspace.workspace import Workspace
 
     workspace = Workspace(Path(WORKSPACE))
     bookmarks.add_bookmark(workspace, offset=5, note="here", key="order-1", projection="orders")
     watches.add_watch(workspace, "states", "state.total > 3")
+    workspace.close()
+    with duckdb.connect(WORKSPACE) as connection:
+        connection.execute("INSERT INTO bodies VALUES ('b', 'text/plain', 'x', NULL)")
+        for table in schema.TABLES:
+            if connection.execute(f"SELECT count(*) FROM {table.name}").fetchone() == (0,):
+                print(f"The table {table.name} is empty.", file=sys.stderr)
+                return 1
     return 0
 
 
@@ -231,7 +259,7 @@ def _odd_cells(making: Making) -> None:
             table, column, kind = draw.choice(cells)
             value = draw.choice(_ODD.get(kind, ("NULL",))).replace("\x00", "")
             which = draw.choice(("", ' WHERE rowid = (SELECT min(rowid) FROM "{0}")')).format(table)
-            _try(connection, f'UPDATE "{table}" SET "{column}" = {value}{which}')
+            _change(connection, f'UPDATE "{table}" SET "{column}" = {value}{which}')
 
 
 def _foreign_objects(making: Making) -> None:
@@ -295,15 +323,22 @@ def _open_when_free(path: Path) -> duckdb.DuckDBPyConnection:
 def _execute(path: Path, statements: str) -> None:
     with duckdb.connect(path) as connection:
         for statement in statements.split("; "):
-            _try(connection, statement)
+            _change(connection, statement)
 
 
-def _try(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Run a statement; the workspace stays unchanged if DuckDB itself refuses it."""
+def _change(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Run a statement; raise `RuntimeError` if it doesn't fit the schema or changes no row.
+
+    Such a try would prove nothing.
+    """
     try:
-        connection.execute(statement)
+        result = connection.execute(statement).fetchone()
     except duckdb.Error as error:
-        print(f"not made: {statement[:200]}: {error}", file=sys.stderr)
+        raise RuntimeError(
+            f"The campaign's statement {statement[:200]!r} fails: {error}"
+        ) from error
+    if statement.startswith("UPDATE") and result == (0,):
+        raise RuntimeError(f"The campaign's statement {statement[:200]!r} changes no row.")
 
 
 MAKERS: dict[str, Callable[[Making], None]] = {

@@ -103,16 +103,18 @@ class HostileWorkspaces:
         path = self._home.folder / WORKSPACE
         draw = random.Random(f"{self._seed}/{kind}/{number}")
         making = Making(path, draw, number, self._lures)
-        run_function(self._home, lambda: _make(kind, making))
+        made = run_function(self._home, lambda: _make(kind, making))
+        if made.code != 0:
+            raise RuntimeError(made.stderr.decode("utf-8", "replace")[-1_000:])
         stranger = self._home.folder / "stranger"
         _copy(path, stranger)
         findings: list[Finding] = []
-        seconds = memory = 0.0
+        seconds = memory = used = 0.0
         with FileWatch([self._lures.canary, self._lures.ran]) as watch:
             commands = CapturedCommands()
             numbers = range(0 if kind == "swapped" else len(_COMMANDS))
             for command, result in run_batches(
-                self._home, numbers, lambda n: (self._run_one(commands, stranger, n), 1)
+                self._home, numbers, lambda n, _: (self._run_one(commands, stranger, n), 1)
             ):
                 command_line = " ".join(_COMMANDS[command])
                 findings += [
@@ -122,13 +124,20 @@ class HostileWorkspaces:
                 if sum(finding.fault == "hang" for finding in findings) >= _MOST_HANGS:
                     break
                 seconds, memory = max(seconds, result.seconds), max(memory, result.memory_mb)
+                used = max(used, result.processor_seconds)
             self._put(stranger)
             screen = run_screen(
                 self._home, WORKSPACE, swap=self._swap if kind == "swapped" else None
             )
             findings += [*screen.findings, *self._touched(watch, "open")]
-        memory = max(memory, screen.memory_mb)
-        return TryResult(findings, max(seconds, screen.seconds), memory, len(_COMMANDS) + 1)
+        memory, used = max(memory, screen.memory_mb), max(used, screen.processor_seconds)
+        return TryResult(
+            findings,
+            max(seconds, screen.seconds),
+            memory,
+            len(_COMMANDS) + 1,
+            processor_seconds=used,
+        )
 
     def _run_one(self, commands: CapturedCommands, stranger: Path, number: int) -> list[Finding]:
         self._put(stranger)
@@ -152,7 +161,9 @@ class HostileWorkspaces:
     def _swap(self) -> None:
         """Replace a table by a foreign view while the screen is open."""
         path = self._home.folder / WORKSPACE
-        run_function(self._home, lambda: swap_events(path))
+        swapped = run_function(self._home, lambda: swap_events(path))
+        if swapped.code != 0:
+            raise RuntimeError(swapped.stderr.decode("utf-8", "replace")[-1_000:])
 
     def _touched(self, watch: FileWatch, command_line: str) -> Iterator[Finding]:
         opened = watch.opened()

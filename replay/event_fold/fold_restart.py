@@ -5,6 +5,7 @@ from typing import Protocol
 from replay.event_fold.history_writer import ConcurrentFoldError
 from replay.history.catalogue import FoldRecord
 from storage.errors import CancelledError, StaleError
+from storage.timelines import fork_store
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
@@ -18,8 +19,8 @@ class Fold(Protocol):
 def repeat_until_current(workspace: Workspace, attempt: Fold, *, force: bool) -> FoldRecord:
     """Repeat `attempt` until no other process interferes, and return its result.
 
-    A rewritten workspace is folded again from its start. A fork raises `StaleError` then, because the
-    caller holds a copy of its edits, and the edits in the file may have changed.
+    A rewritten workspace is folded again from its start. A fork raises `StaleError` then if its edits in
+    the file are no longer those that the caller holds.
     """
     generation = workspace.main_workspace.generation
     while True:
@@ -30,13 +31,25 @@ def repeat_until_current(workspace: Workspace, attempt: Fold, *, force: bool) ->
         except ConcurrentFoldError:
             pass
         except StaleError:
-            if isinstance(workspace, ForkedWorkspace):
+            if not _has_current_edits(workspace):
                 raise
         except Exception:
             # A rewrite in the middle of a query may make the query fail with any error.
-            if isinstance(workspace, ForkedWorkspace) or not _is_rewritten(workspace, generation):
+            if not (_is_rewritten(workspace, generation) and _has_current_edits(workspace)):
                 raise
         force, generation = False, workspace.main_workspace.generation
+
+
+def _has_current_edits(workspace: Workspace) -> bool:
+    """Return whether the file holds the edits of a fork as the caller does; true for the log."""
+    if not isinstance(workspace, ForkedWorkspace):
+        return True
+    try:
+        with workspace.main_workspace.reading() as connection:
+            fork_store.refuse_stale(connection, workspace.lineage)
+    except StaleError:
+        return False
+    return True
 
 
 def _is_rewritten(workspace: Workspace, generation: str | None) -> bool:

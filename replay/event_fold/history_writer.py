@@ -175,6 +175,12 @@ class HistoryWriter:
         self._pending_bytes += batch_result.state_bytes
         self.next_offset = end_offset
 
+    def raise_if_overtaken(self) -> None:
+        """Raise `ConcurrentFoldError` if another process continued or deleted this fold."""
+        with self._workspace.reading() as connection:
+            if read_flush_id(connection, self.scope) != self._flushed:
+                raise ConcurrentFoldError
+
     @property
     def is_full(self) -> bool:
         """Whether the waiting rows must be flushed before more are added."""

@@ -72,8 +72,11 @@ def write_fork_file(forked_workspace: ForkedWorkspace, path: Path, *, replace: b
         _ForkFile(FORMAT_VERSION, log, [_build_fork_entry(one) for one in lineage])
     )
     unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_bytes(msgspec.json.format(content, indent=1) + b"\n")
-    unfinished.replace(path)
+    try:
+        unfinished.write_bytes(msgspec.json.format(content, indent=1) + b"\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return path.stat().st_size
 
 

@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 
 from replay.event_fold import state_recall
 from replay.event_fold.fold_run import FoldRun
+from replay.event_fold.history_writer import ConcurrentFoldError
 from replay.forks import affected_search, fork_events
 from replay.forks.affected_documents import AffectedDocuments
 from replay.forks.fork_history_writer import ForkHistoryWriter
 from replay.forks.warm_worker import WarmWorker
+from replay.history import catalogue
 from replay.history.catalogue import FoldRecord
 from replay.worker_host.batch_result import BatchResult
 from replay.worker_host.flow_control import FlowControl
@@ -198,7 +200,17 @@ class ForkWorkerPass:
             )
 
     def _recall_documents(self, frame: Frame) -> state_recall.DocumentFrame:
-        """Return documents as they were on the parent before the first difference."""
+        """Return documents as they were on the parent before the first difference.
+
+        Raises `ConcurrentFoldError` if another process folded the parent again.
+        """
+        recalled = self._recall(frame)
+        with self._forked_workspace.main_workspace.reading() as connection:
+            if catalogue.is_refolded(connection, self._base_record):
+                raise ConcurrentFoldError
+        return recalled
+
+    def _recall(self, frame: Frame) -> state_recall.DocumentFrame:
         before = self._affected.parent_since_position
         arguments = (
             self._forked_workspace.parent,

@@ -48,6 +48,6 @@ class KeySelection:
 
 def register_offsets(connection: duckdb.DuckDBPyConnection, offsets: Collection[int]) -> None:
     """Register these offsets as the table `wanted_offsets`, which lasts as long as the cursor."""
-    import pyarrow as pa  # noqa: PLC0415 - as above
+    import pyarrow as pa  # noqa: PLC0415 - the screen starts without Arrow
 
     connection.register("wanted_offsets", pa.table({"offset": pa.array(offsets, pa.int64())}))

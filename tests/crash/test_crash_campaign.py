@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from crash.escapes.terminal import Terminal
 from crash.escapes.variants import VARIANTS, write_hostile
 from crash.file_watch import FileWatch
 from crash.finding import Finding, FindingFolder, Tally, Try, TryResult
+from crash.hang import HangDetector
 from crash.inputs.batch_child import run_batches
 from crash.inputs.hostile_worker import hostile_program, hostile_projection
 from crash.inputs.kinds import KINDS
@@ -45,8 +47,9 @@ def outcome(**changed):
         "stderr": b"",
         "seconds": 0.1,
         "memory_mb": 10.0,
-        "is_hung": False,
-        "survivors": 0,
+        "processor_seconds": 0.1,
+        "hang": "",
+        "survivors": [],
     }
     return Outcome(**{**usual, **changed})
 
@@ -54,11 +57,11 @@ def outcome(**changed):
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [
-        ({"is_hung": True, "code": -9}, "hang"),
+        ({"hang": "used no processor time", "code": -9}, "hang"),
         ({"memory_mb": 2_001.0}, "memory"),
         ({"code": -11}, "crash"),
         ({"code": 70}, "exit code"),
-        ({"survivors": 1}, "process left"),
+        ({"survivors": ["sleep 60 S"]}, "process left"),
         ({"stderr": b"Traceback (most recent call last):"}, "traceback"),
         ({"stderr": b"refold: Unexpected error: x"}, "Unexpected error"),
         ({"stdout": b'{"a": "\x1b[31m"}'}, "control character"),
@@ -102,6 +105,18 @@ def test_changes_of_files_are_counted_and_a_kill_comes_before_the_one_that_is_na
     assert found == {"file0": "x", "file1": ""}
 
 
+def test_a_process_that_outlives_a_killed_command_may_go_on_changing_files(home):
+    def start():
+        subprocess.Popen(["sh", "-c", "sleep 0.5; echo x > late; rm late; echo y > ended"])
+        return write_three_times()
+
+    killed = SyscallStop(home.folder, Stop.KILL, 4)
+    ended = run_function(home, start, before=killed.install, watch=killed.answer)
+    killed.close()
+    assert (ended.code, ended.survivors) == (-signal.SIGKILL, [])
+    assert (home.folder / "ended").read_text() == "y\n"
+
+
 def test_a_full_disk_and_a_signal_reach_the_command(home):
     _, ended = run_stopped(home, Stop.DISK_FULL, 3)
     assert b"No space left on device" in ended.stderr
@@ -114,7 +129,8 @@ def test_hangs_crashes_and_high_memory_are_assigned_to_their_try(
 ):
     monkeypatch.setattr("crash.inputs.batch_child.LIMIT_SECONDS", 0.5)
 
-    def attempt(number):
+    def attempt(number, begin_command):
+        begin_command()
         if number == 2:
             os.kill(os.getpid(), signal.SIGSEGV)
         if number == 4:
@@ -123,6 +139,58 @@ def test_hangs_crashes_and_high_memory_are_assigned_to_their_try(
 
     found = {n: [f.fault for f in r.findings] for n, r in run_batches(home, range(7), attempt)}
     assert found == {0: [], 1: [], 2: ["crash"], 3: [], 4: ["hang"], 5: ["told"], 6: []}
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+def run_detector(monkeypatch: pytest.MonkeyPatch, measured, *, has_work=False):
+    """Return what a hang detector says at the end of pairs of clock and processor seconds."""
+    clock = Clock()
+    monkeypatch.setattr("crash.hang.time", clock)
+    detector = HangDetector(lambda: has_work, limit_seconds=10, longest_seconds=100)
+    found = ""
+    for clock.now, used in measured:
+        found = detector.check(used)
+    return found
+
+
+def test_a_command_that_waits_for_a_busy_processor_is_not_a_hang(monkeypatch):
+    assert run_detector(monkeypatch, [(n, n * 0.03) for n in range(99)]) == ""
+    assert run_detector(monkeypatch, [(n, 0.0) for n in range(99)], has_work=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("measured", "why"),
+    [
+        ([(n, float(n)) for n in range(12)], "more than 10 s of processor time"),
+        ([(0, 0.0), (1, 1.0), (12, 1.02)], "used no processor time for 10 s"),
+        ([(n, n * 0.03) for n in range(102)], "did not end within 100 s"),
+    ],
+)
+def test_endless_work_idleness_and_endless_polling_are_hangs(monkeypatch, measured, why):
+    assert why in run_detector(monkeypatch, measured)
+
+
+def test_each_command_of_a_try_has_its_own_limit(home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("crash.inputs.batch_child.LIMIT_SECONDS", 1.5)
+
+    def attempt(number, begin_command):
+        for _ in range(3):
+            begin_command()
+            end = time.process_time() + (0.7 if number == 0 else 9.0)
+            while time.process_time() < end:
+                pass
+        return [], 1
+
+    found = {n: [f.fault for f in r.findings] for n, r in run_batches(home, range(2), attempt)}
+    assert found == {0: [], 1: ["hang"]}
 
 
 def test_processes_that_outlive_a_command_are_counted_and_ended(
@@ -134,7 +202,7 @@ def test_processes_that_outlive_a_command_are_counted_and_ended(
         subprocess.Popen(["sleep", "60"], start_new_session=True)
         return 0
 
-    assert run_function(home, start).survivors == 1
+    assert [one.split()[0] for one in run_function(home, start).survivors] == ["sleep"]
 
 
 def test_lost_and_half_written_rows_are_findings(home):
@@ -157,6 +225,34 @@ def test_lost_and_half_written_rows_are_findings(home):
     assert "-0 +1" in difference(before, after)
     assert lost(before, after, ("events",)) == ""
     assert "1 rows" in lost(after, before, ("events",))
+
+
+def test_only_the_values_that_refold_draws_at_random_are_ignored(home):
+    import duckdb
+
+    def write(**values):
+        path = home.folder / "w.duckdb"
+        path.unlink(missing_ok=True)
+
+        def make():
+            with duckdb.connect(path) as connection:
+                connection.execute("CREATE TABLE workspace (name VARCHAR, value VARCHAR)")
+                connection.executemany("INSERT INTO workspace VALUES (?, ?)", [*values.items()])
+                connection.execute(
+                    "CREATE TABLE folds AS SELECT 1 AS keys, ? AS plain", [values["mapping"]]
+                )
+            return 0
+
+        assert run_function(home, make).code == 0
+        return read_rows(home, path), read_rows(home, path, with_caches=False)
+
+    one, one_without = write(generation="ab", mapping="x")
+    other, _ = write(generation="cd", mapping="x")
+    changed, changed_without = write(generation="ab", mapping="y")
+    assert difference(one, other) == ""
+    assert "workspace: -1 +1" in difference(one, changed)
+    assert "folds: -1 +1" in difference(one, changed)
+    assert "folds" not in difference(one_without, changed_without)
 
 
 def test_every_canary_detects_its_attack(tmp_path: Path):

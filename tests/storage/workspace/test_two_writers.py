@@ -11,8 +11,10 @@ import pytest
 
 from replay import fold
 from replay.erasure import ErasureRequest, erase
+from replay.event_fold import state_recall
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
+from replay.history import catalogue
 from storage.db.query import fetch_arrow
 from storage.errors import RefoldError, StaleError, WorkspaceError
 from storage.marks import bookmarks, watches
@@ -240,14 +242,64 @@ def test_fold_that_began_before_a_removal_stores_no_removed_value(bench: Bench, 
             removed.append(erase(other, ErasureRequest(value_paths=("data.email",))))
             other.close()
 
-    if of == "the log":
+    folded = fold.fold_projection(shown, bench.refer(), on_progress=progress)
+    assert removed
+    assert folded.next_offset == 30
+    with bench.workspace.reading() as connection:
+        assert "ann@example.org" not in str(connection.sql("FROM history").fetchall())
+
+
+def test_fold_of_a_fork_whose_edits_were_changed_by_a_removal_is_refused(bench: Bench) -> None:
+    """The caller's copy of the edits holds the removed value."""
+    bench.history()
+    shown = bench.fork("f", lambda made: made.set(0, "email", '"ann@example.org"'))
+    removed: list[Any] = []
+
+    def progress(_: Any) -> None:
+        if not removed:
+            bench.workspace.release()
+            other = another(bench)
+            removed.append(erase(other, ErasureRequest(value_paths=("data.email",))))
+            other.close()
+
+    with pytest.raises(StaleError, match="rewritten by another refold"):
         fold.fold_projection(shown, bench.refer(), on_progress=progress)
-    else:
-        with pytest.raises(StaleError, match="rewritten by another refold"):
-            fold.fold_projection(shown, bench.refer(), on_progress=progress)
     assert removed
     with bench.workspace.reading() as connection:
         assert "ann@example.org" not in str(connection.sql("FROM history").fetchall())
+
+
+def test_resumed_fold_restarts_if_another_process_deleted_the_history(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States that JSON can't hold are restored from their events, which are still there."""
+    code = PROJECTION.replace('state["last"] = event.id', 'state["last"] = (event.id,)')
+    bench.code(code)
+    bench.history()
+    with bench.workspace.writing() as connection:
+        connection.execute(
+            'INSERT INTO events SELECT * REPLACE ("offset" + 30 AS "offset") FROM events'
+        )
+    number = catalogue.get_fold_by_name(bench.workspace, "p").projection_number
+    recall, deleted = state_recall.recall_events, []
+
+    def recall_after_a_deletion(*arguments: Any, **options: Any) -> Any:
+        """Delete the history as `replay --force` does, when the resumed fold has begun."""
+        if not deleted:
+            bench.workspace.release()
+            other = another(bench)
+            with other.writing() as connection:
+                catalogue.delete_fold(connection, number, "main")
+            other.close()
+            deleted.append(number)
+        return recall(*arguments, **options)
+
+    monkeypatch.setattr(state_recall, "recall_events", recall_after_a_deletion)
+    folded = fold.fold_projection(bench.workspace, bench.refer())
+    assert deleted
+    assert (folded.next_offset, folded.change_count, folded.document_count) == (60, 60, 5)
+    with bench.workspace.reading() as connection:
+        assert connection.sql("SELECT count(*), max(change) FROM history").fetchall() == [(60, 59)]
 
 
 def test_watch_added_by_two_screens_is_saved_once(bench: Bench) -> None:
