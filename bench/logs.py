@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from sample_logs import SAMPLES, generate
-from storage.workspace import workspace as workspaces
+from storage.workspace import workspace_file as workspaces
 
 DATA = Path(__file__).parent / "data"
 PROJECTION = SAMPLES["orders"].projection

@@ -198,9 +198,9 @@ def make_original(home: Home) -> None:
 
 def _add_marks() -> int:
     from storage.marks import bookmarks, watches
-    from storage.workspace.workspace import Workspace
+    from storage.workspace.workspace_file import WorkspaceFile
 
-    workspace = Workspace(Path(WORKSPACE))
+    workspace = WorkspaceFile(Path(WORKSPACE))
     bookmarks.add_bookmark(workspace, offset=5, note="here", key="order-1", projection="orders")
     watches.add_watch(workspace, "states", "state.total > 3")
     return 0

@@ -5,7 +5,6 @@ from typing import Protocol
 from replay.event_fold.history_writer import ConcurrentFoldError
 from replay.history.catalogue import FoldRecord
 from storage.errors import CancelledError, StaleError
-from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 
@@ -30,11 +29,11 @@ def repeat_until_current(workspace: Workspace, attempt: Fold, *, force: bool) ->
         except ConcurrentFoldError:
             pass
         except StaleError:
-            if isinstance(workspace, ForkedWorkspace):
+            if workspace.lineage:
                 raise
         except Exception:
             # A rewrite in the middle of a query may make the query fail with any error.
-            if isinstance(workspace, ForkedWorkspace) or not _is_rewritten(workspace, generation):
+            if workspace.lineage or not _is_rewritten(workspace, generation):
                 raise
         force, generation = False, workspace.main_workspace.generation
 

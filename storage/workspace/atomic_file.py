@@ -15,7 +15,7 @@ from storage.db.duckdb_errors import translate_error
 from storage.db.isolated_connection import connect_isolated
 from storage.db.locked_connection import FileInUseError, LockedConnection
 from storage.errors import StaleError, WorkspaceBusyError, WorkspaceError
-from storage.workspace import validation_cache, workspace
+from storage.workspace import validation_cache, workspace_file
 
 Placing = Callable[[Path, Path], None]
 """Moves a finished file to its target."""
@@ -68,7 +68,7 @@ def _locked(target: Path, wait: float) -> Iterator[None]:
     opened = None
     while opened is None and target.exists():
         try:
-            opened = LockedConnection(target, read_only=False, budget=workspace.WRITE_BUDGET)
+            opened = LockedConnection(target, read_only=False, budget=workspace_file.WRITE_BUDGET)
             # DuckDB would apply a write-ahead log that stays beside the target to the new file.
             opened.connection.execute("CHECKPOINT")
         except FileInUseError as error:
@@ -105,7 +105,7 @@ def replace_atomically(
         )
     try:
         try:
-            with workspace.create_workspace(unfinished) as connection:
+            with workspace_file.create_workspace(unfinished) as connection:
                 connection.execute("BEGIN")
                 yield connection
                 connection.execute("COMMIT")
@@ -131,7 +131,7 @@ def _merge_write_ahead_log(target: Path) -> None:
     if log.exists():
         # The caller may have it open already, which DuckDB's cache of open files then returns.
         with contextlib.suppress(duckdb.Error):
-            connect_isolated(target, read_only=False, budget=workspace.WRITE_BUDGET).close()
+            connect_isolated(target, read_only=False, budget=workspace_file.WRITE_BUDGET).close()
         log.unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ import pytest
 from replay import fold
 from storage.workspace import validation_cache
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import refer
 
 ADDS = 'round(state["refunded"] + event.data["amount"], 2)'
@@ -23,7 +24,7 @@ def own(shop: Any, tmp_path: Path) -> tuple[Workspace, Path]:
     shutil.copy(shop.wrong.text, path)
     shutil.copy(shop.workspace.path, tmp_path / "orders.refold")
     validation_cache.mark_validated(tmp_path / "orders.refold", own=True)
-    workspace = Workspace(tmp_path / "orders.refold")
+    workspace = WorkspaceFile(tmp_path / "orders.refold")
     fold.fold_projection(workspace, refer(path))
     return workspace, path
 
