@@ -26,7 +26,7 @@ from bench import (
 from replay.fold import fold_projection
 from replay.projection import projection_reference
 from storage.ingest import loader
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 _UNFOLDED = ("load", "sources")
 """Parts that need no folded workspace."""
@@ -80,7 +80,7 @@ def _fold_if_missing(events: int) -> None:
     projection = projection_reference.parse_reference(
         str(logs.PROJECTION), sys.executable, Path.cwd()
     )
-    fold_projection(Workspace(target), projection)
+    fold_projection(WorkspaceFile(target), projection)
 
 
 def _print_lines(lines: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from replay.query import blame, condition_search, invariants
 from replay.query.series import compute_series
 from storage.log.event_log import EventLog
 from storage.log.positions import START
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 _ASKED = 200
 _STRETCHES = 400
@@ -95,7 +95,7 @@ def figures(events: int) -> list[str]:
 
 
 def _open_history(path: Path) -> tuple[History, int]:
-    workspace = Workspace(path)
+    workspace = WorkspaceFile(path)
     history = History(workspace, catalogue.list_folds(workspace)[-1])
     return history, EventLog(workspace).read_extent().event_count
 

@@ -15,7 +15,7 @@ from replay import fold
 from replay.projection import projection_reference
 from replay.worker_host import worker_process
 from storage.ingest import loader
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 _QUERYING = """
 import importlib.util
@@ -48,7 +48,7 @@ def ours(workspace: Path, projection: Path, worker: Path) -> None:
     """Measure a whole fold by the worker in a folder."""
     worker_process.WORKER_MAIN = worker
     wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
-    opened = Workspace(workspace)
+    opened = WorkspaceFile(workspace)
     print_figures(seconds=seconds(lambda: fold.fold_projection(opened, wanted, force=True)))
 
 
@@ -57,7 +57,7 @@ def figures(events: int, runs: int = 3) -> list[str]:
     workspace = logs.DATA / f"calls-{events}.refold"
     if not workspace.exists():
         loader.load_source([str(logs.orders(events))], workspace)
-        with Workspace(workspace).writing() as connection:
+        with WorkspaceFile(workspace).writing() as connection:
             connection.execute(_RECORDINGS)
     plain = logs.plain_projection()
     querying = logs.DATA / "querying.py"

@@ -15,7 +15,7 @@ from bench import logs
 from bench.measured import print_figures, run_in_process
 from replay import fold
 from replay.projection import projection_reference
-from storage.workspace.workspace import SCREEN_MEMORY_BYTES, Workspace
+from storage.workspace.workspace_file import SCREEN_MEMORY_BYTES, WorkspaceFile
 from tui.folding.controller import FoldController
 from tui.state.session import Session
 
@@ -40,7 +40,7 @@ class _App:
 
 async def _saved(workspace: Path, code: Path) -> dict[str, float]:
     wanted = projection_reference.parse_reference(str(code), sys.executable, code.parent)
-    model = Session(Workspace(workspace, memory_bytes=SCREEN_MEMORY_BYTES))
+    model = Session(WorkspaceFile(workspace, memory_bytes=SCREEN_MEMORY_BYTES))
     folds = FoldController(_App(), model, [wanted])  # type: ignore[arg-type]
     first, ended = asyncio.Event(), asyncio.Event()
 
@@ -79,7 +79,7 @@ def ours(path: Path) -> None:
     shutil.copy(path, folder / path.name)
     code = Path(shutil.copy(logs.PROJECTION, folder))
     fold.fold_projection(
-        Workspace(folder / path.name),
+        WorkspaceFile(folder / path.name),
         projection_reference.parse_reference(str(code), sys.executable, folder),
     )
     print_figures(**asyncio.run(_saved(folder / path.name, code)))

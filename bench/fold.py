@@ -18,7 +18,7 @@ from bench import bare, logs
 from bench.measured import print_figures, run_in_process, seconds
 from replay import fold
 from replay.projection import projection_reference
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 
 class _Event:
@@ -57,7 +57,7 @@ def baseline(workspace: Path, projection: Path) -> None:
 def ours(workspace: Path, projection: Path, workers: str, python: str) -> None:
     """Measure what `refold replay --force` does."""
     wanted = projection_reference.parse_reference(str(projection), python, Path.cwd())
-    opened = Workspace(workspace)
+    opened = WorkspaceFile(workspace)
     print_figures(
         seconds=seconds(
             lambda: fold.fold_projection(opened, wanted, force=True, workers=int(workers))

@@ -22,6 +22,7 @@ from replay.worker_host.gateway_bridge import GatewayBridge
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 _SHARES = (0.00001, 0.25, 0.5, 0.75, 0.999)
 _FORKS = 1_000
@@ -55,7 +56,7 @@ def _without(workspace: Workspace, name: str, place: int) -> ForkedWorkspace:
 
 def forked(path: Path) -> None:
     """Measure dropping one event at several offsets, until differences are known and until saved."""
-    workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
+    workspace, wanted = WorkspaceFile(path), _wanted(logs.PROJECTION)
     base = fold.fold_projection(workspace, wanted)
     seen_after, kept_after, growth = [], [], []
     with WarmWorker() as standing, GatewayBridge(workspace, wanted) as calling:
@@ -86,7 +87,7 @@ def forked(path: Path) -> None:
 
 def whole(path: Path, target: Path) -> None:
     """Measure folding the whole log without its middle event, and compare with the fork."""
-    workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
+    workspace, wanted = WorkspaceFile(path), _wanted(logs.PROJECTION)
     base = fold.fold_projection(workspace, wanted)
     seen = _without(workspace, "middle", base.next_offset // 2)
     fork = History(seen, fold.fold_projection(seen, wanted))
@@ -97,7 +98,7 @@ def whole(path: Path, target: Path) -> None:
             for batch in reading.sql(f"{dense} FROM events").to_arrow_reader(500_000):
                 connection.register("batch", batch)
                 connection.execute("INSERT INTO events SELECT * FROM batch")
-    edited = Workspace(target)
+    edited = WorkspaceFile(target)
     took = seconds(lambda: fold.fold_projection(edited, wanted))
     folded = History(edited, fold.fold_projection(edited, wanted))
     last = base.next_offset - 1
@@ -115,7 +116,7 @@ def _digest(history: History, last: int) -> object:
 
 def compared(path: Path) -> None:
     """Measure comparing two histories in which one document in a thousand differs."""
-    workspace = Workspace(path)
+    workspace = WorkspaceFile(path)
     odd = logs.DATA / "odd.py"
     odd.write_text(_ODD.format(plain=str(logs.PROJECTION)))
     one, other = (
@@ -135,7 +136,7 @@ def compared(path: Path) -> None:
 
 def swept(path: Path) -> None:
     """Measure a sweep of a thousand forks, each without one event."""
-    workspace, wanted = Workspace(path), _wanted(logs.PROJECTION)
+    workspace, wanted = WorkspaceFile(path), _wanted(logs.PROJECTION)
     base = fold.fold_projection(workspace, wanted)
 
     def sweep() -> None:

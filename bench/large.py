@@ -17,6 +17,7 @@ from replay.history import catalogue
 from replay.history.history import History
 from replay.projection import projection_reference
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tui.state.session import Session
 
 PROJECTION = """
@@ -77,13 +78,13 @@ def baseline(path: Path) -> None:
 def fold(path: Path, projection: Path) -> None:
     """Measure what `refold replay --force` does."""
     wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
-    opened = Workspace(path)
+    opened = WorkspaceFile(path)
     print_figures(seconds=seconds(lambda: fold_projection(opened, wanted, force=True)))
 
 
 def look(path: Path) -> None:
     """Measure the screen's seeks to random offsets, and steps around the last one."""
-    opened = Workspace(path)
+    opened = WorkspaceFile(path)
     model = Session(opened)
     model.show_history(model.query_history(catalogue.list_folds(opened)[-1]))
     draw = random.Random(7)

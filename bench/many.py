@@ -7,7 +7,7 @@ from bench import logs
 from bench.measured import print_figures, run_in_process, seconds
 from replay.fold import fold_projection
 from replay.projection import projection_reference
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 PROJECTION = """
 def initial(key): return {"name": key, "total": 0, "seen": []}
@@ -34,7 +34,7 @@ def log(keys: int) -> Path:
 def fold(path: Path, projection: Path, memory: str) -> None:
     """Measure what `refold replay --force` does with `memory` MB; 0: the default."""
     wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
-    opened = Workspace(path)
+    opened = WorkspaceFile(path)
     limit = int(memory) << 20 or None
     took = seconds(lambda: fold_projection(opened, wanted, force=True, memory=limit))
     with opened.reading() as connection:

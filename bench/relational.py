@@ -10,7 +10,7 @@ from bench.measured import print_figures, run_in_process, seconds
 from replay.event_fold import event_reader
 from replay.projection import projection_reference
 from replay.query_projections.state_query import StateQuery
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 SQL = """
 SELECT stream AS key, count(*) AS items,
@@ -49,7 +49,7 @@ def baseline(workspace: Path) -> None:
 
 def ours(workspace: Path, projection: Path) -> None:
     """Measure reading all documents at the last position, as JSON."""
-    opened = Workspace(workspace)
+    opened = WorkspaceFile(workspace)
     looked = StateQuery(
         opened, projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
     )

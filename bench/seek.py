@@ -9,14 +9,14 @@ from bench.measured import print_figures, run_in_process, seconds
 from replay.history import catalogue
 from replay.history.history import History
 from storage.log.event_log import EventLog
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 _SEEKS = 400
 
 
 def ours(path: Path) -> None:
     """Measure the median and the 99th percentile of 400 seeks, after 20 to warm up."""
-    workspace = Workspace(path)
+    workspace = WorkspaceFile(path)
     history = History(workspace, catalogue.list_folds(workspace)[-1])
     log = EventLog(workspace)
     events, keys = log.read_extent().event_count, history.fold_record.document_count

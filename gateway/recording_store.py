@@ -18,7 +18,8 @@ from gateway import calls
 from gateway.calls import Answer, AnswerOutcome, Call, CallKind
 from gateway.redaction import Redactor
 from storage.db.query import fetch_arrow, fetch_rows, time_from_micros
-from storage.workspace.workspace import Workspace, read_metadata, write_metadata
+from storage.workspace.metadata import read_metadata, write_metadata
+from storage.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -81,7 +81,7 @@ class SentCommands:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._generation = workspace.generation
+        self._generation = workspace.main_workspace.generation
 
     def intend(
         self,

@@ -26,8 +26,9 @@ from storage.log import event_rows, irregularities
 from storage.log.tombstones import EMPTIED_FIELDS, REMOVED_TYPE
 from storage.workspace import file_rewrite, schema
 from storage.workspace.file_rewrite import RowTransform
+from storage.workspace.metadata import read_metadata, write_metadata
 from storage.workspace.schema import OnRemoval, TableSchema
-from storage.workspace.workspace import Workspace, read_metadata, write_metadata
+from storage.workspace.workspace import Workspace
 
 OffsetArray = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -34,7 +34,7 @@ from replay.worker_host.worker_group import LossyStateError, WorkerGroup, Worker
 from replay.worker_host.worker_process import PATIENCE_SECONDS, WorkerDiedError
 from storage.errors import CancelledError, ProjectionError, StaleError
 from storage.log.event_rows import read_event_heads
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, as_fork
 from storage.workspace.workspace import Workspace
 
 _FLUSH_SECONDS = 5.0
@@ -77,16 +77,15 @@ def fold_projection(
     """
 
     def once(*, force: bool) -> FoldRecord:
-        if isinstance(workspace, ForkedWorkspace) and not declaration.is_over_all_events(
-            reference.text
-        ):
+        forked_workspace = as_fork(workspace)
+        if forked_workspace is not None and not declaration.is_over_all_events(reference.text):
             parent = partial(
                 fold_projection, workers=workers, patience=patience, memory=memory, ask=ask
             )
             parent = partial(parent, on_progress=on_progress, cancelled=cancelled)
             limits = FoldLimits(1, patience, memory)
             return _fold_fork(
-                workspace,
+                forked_workspace,
                 reference,
                 limits,
                 parent,

@@ -160,17 +160,17 @@ def _make_older(path: Path) -> int:
 
 def _add_bookmark() -> int:
     from storage.marks import bookmarks
-    from storage.workspace.workspace import Workspace
+    from storage.workspace.workspace_file import WorkspaceFile
 
-    bookmarks.add_bookmark(Workspace(Path(WORKSPACE)), offset=5, note="here", key="order-1")
+    bookmarks.add_bookmark(WorkspaceFile(Path(WORKSPACE)), offset=5, note="here", key="order-1")
     return 0
 
 
 def _add_watch() -> int:
     from storage.marks import watches
-    from storage.workspace.workspace import Workspace
+    from storage.workspace.workspace_file import WorkspaceFile
 
-    watches.add_watch(Workspace(Path(WORKSPACE)), "states", "state.total > 3")
+    watches.add_watch(WorkspaceFile(Path(WORKSPACE)), "states", "state.total > 3")
     return 0
 
 

@@ -219,9 +219,9 @@ def _add_marks() -> int:
     """Add what no command adds, and check that every table has rows: an update of none proves nothing."""
     from storage.marks import bookmarks, watches
     from storage.workspace import schema
-    from storage.workspace.workspace import Workspace
+    from storage.workspace.workspace_file import WorkspaceFile
 
-    workspace = Workspace(Path(WORKSPACE))
+    workspace = WorkspaceFile(Path(WORKSPACE))
     bookmarks.add_bookmark(workspace, offset=5, note="here", key="order-1", projection="orders")
     watches.add_watch(workspace, "states", "state.total > 3")
     workspace.close()

@@ -16,7 +16,8 @@ from gateway.ports import PortSet
 from gateway.recording_store import Recording
 from gateway.redaction import Redactor
 from storage.errors import SourceError
-from storage.workspace.workspace import Workspace, read_metadata, write_metadata
+from storage.workspace.metadata import read_metadata, write_metadata
+from storage.workspace.workspace import Workspace
 
 ASSIGNMENT_WINDOW = timedelta(seconds=60)
 """Longest time between an event and a call that is assigned to it by time alone."""

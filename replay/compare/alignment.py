@@ -7,12 +7,11 @@ the same common event get the same coordinates and are shown side by side.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.coordinates.event_labels import Label
-from storage.timelines.forked_workspace import ForkedWorkspace, step_function_sql
-from storage.workspace.workspace import Workspace
+from storage.timelines.forked_workspace import list_lineage, step_function_sql
+from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 
 _COORDINATE_BITS = 20
 _COORDINATES_PER_EVENT = 1 << _COORDINATE_BITS
@@ -35,17 +34,16 @@ class AlignedSide:
 
     def __init__(self, workspace: Workspace, ancestor: str) -> None:
         self.workspace = workspace
-        self._lineage: list[ForkedWorkspace] = []
-        while isinstance(workspace, ForkedWorkspace) and workspace.timeline != ancestor:
-            self._lineage.append(workspace)
-            workspace = workspace.parent
-        self.ancestor = workspace
+        names = list_lineage_names(workspace)
+        self._lineage = list_lineage(workspace)[names.index(ancestor) :]
+        """The forks between the ancestor and this timeline, oldest first."""
+        self.ancestor = self._lineage[0].parent if self._lineage else workspace
         self.inserted_positions = self._find_inserted_positions()
         """The positions of events that the ancestor doesn't have, ascending."""
 
     def _find_inserted_positions(self) -> list[int]:
         found: list[int] = []
-        for fork in reversed(self._lineage):
+        for fork in self._lineage:
             overlay = fork.position_map
             own = [anchor + 1 + n for n, anchor in enumerate(overlay.insert_anchors)]
             found = sorted([*(overlay.from_parent(position) for position in found), *own])
@@ -60,7 +58,7 @@ class AlignedSide:
 
     def position_of(self, common_position: int) -> int:
         """Return the position on this timeline of an event of the ancestor."""
-        for fork in reversed(self._lineage):
+        for fork in self._lineage:
             common_position = fork.position_map.from_parent(common_position)
         return common_position
 
@@ -177,14 +175,10 @@ class AlignedTimelines:
 
 def find_common_ancestor(a: Workspace, b: Workspace) -> str:
     """Return the nearest timeline from which both descend, which may be one of them."""
-    above = set(list_lineage(a))
-    return next(name for name in list_lineage(b) if name in above)
+    above = set(list_lineage_names(a))
+    return next(name for name in reversed(list_lineage_names(b)) if name in above)
 
 
-def list_lineage(workspace: Workspace) -> Sequence[str]:
-    """Return a timeline and all its ancestors, nearest first."""
-    found = [workspace.timeline]
-    while isinstance(workspace, ForkedWorkspace):
-        workspace = workspace.parent
-        found.append(workspace.timeline)
-    return found
+def list_lineage_names(workspace: Workspace) -> list[str]:
+    """Return the names of the timelines from `main` to a timeline, oldest first."""
+    return [MAIN_TIMELINE, *(forked.timeline for forked in workspace.lineage)]

@@ -5,8 +5,7 @@ from typing import Protocol
 from replay.event_fold.history_writer import ConcurrentFoldError
 from replay.history.catalogue import FoldRecord
 from storage.errors import CancelledError, StaleError
-from storage.timelines import fork_store
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines import fork_store, forked_workspace
 from storage.workspace.workspace import Workspace
 
 
@@ -42,11 +41,9 @@ def repeat_until_current(workspace: Workspace, attempt: Fold, *, force: bool) ->
 
 def _has_current_edits(workspace: Workspace) -> bool:
     """Return whether the file holds the edits of a fork as the caller does; true for the log."""
-    if not isinstance(workspace, ForkedWorkspace):
-        return True
     try:
         with workspace.main_workspace.reading() as connection:
-            fork_store.refuse_stale(connection, workspace.lineage)
+            fork_store.refuse_stale(connection, forked_workspace.list_fork_values(workspace))
     except StaleError:
         return False
     return True

@@ -19,12 +19,12 @@ from replay.query import event_filter
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.coordinates.position_map import PositionMap
-from storage.errors import PositionError, QueryError, StaleError, WorkspaceError, summarize_error
+from storage.errors import PositionError, QueryError, StaleError, summarize_error
 from storage.log.event_log import EventLog
 from storage.timelines import edits, event_json, fork_store, forked_workspace
 from storage.timelines.edits import EVENT_FIELDS, Edit, EditedEvent
 from storage.timelines.fork_store import Fork
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, list_fork_values
 from storage.workspace.workspace import Workspace
 
 _PAGE_EVENTS = 100
@@ -242,10 +242,9 @@ def find_highest_inserted(workspace: Workspace, offset: int) -> int:
     """Return the highest number of an event inserted after an offset of the log, on this timeline or
     its ancestors; 0 if there is none."""
     highest = 0
-    while isinstance(workspace, ForkedWorkspace):
-        inserted = [e.label.inserted for e in workspace.fork.edits if e.label.offset == offset]
+    for fork in list_fork_values(workspace):
+        inserted = [edit.label.inserted for edit in fork.edits if edit.label.offset == offset]
         highest = max([highest, *inserted])
-        workspace = workspace.parent
     return highest
 
 
@@ -294,22 +293,22 @@ def save_fork(forked_workspace: ForkedWorkspace) -> ForkedWorkspace:
     taken or other forks are based on it.
     """
     with forked_workspace.main_workspace.writing() as connection:
-        fork_store.save_fork(connection, forked_workspace.lineage, forked_workspace.before)
+        fork_store.save_fork(
+            connection, list_fork_values(forked_workspace), forked_workspace.before
+        )
     return _as_kept(forked_workspace)
 
 
 def create(fork: ForkedWorkspace) -> ForkedWorkspace:
     """Save a new fork; raise the errors of `save_fork`, even if an equal fork has the name."""
     with fork.main_workspace.writing() as connection:
-        fork_store.create(connection, fork.lineage)
+        fork_store.create(connection, list_fork_values(fork))
     return _as_kept(fork)
 
 
 def _as_kept(fork: ForkedWorkspace) -> ForkedWorkspace:
-    saved_fork = forked_workspace.open_timeline(fork.main_workspace, fork.timeline)
+    saved_fork = forked_workspace.open_fork(fork.main_workspace, fork.timeline)
     fork.main_workspace.release()  # after every write, because other processes may be waiting
-    if not isinstance(saved_fork, ForkedWorkspace):
-        raise WorkspaceError("The log itself can't be edited. Fork it, and edit the fork.")
     return saved_fork
 
 
@@ -331,9 +330,9 @@ def change(workspace: Workspace, attempt: Callable[[Workspace], Made]) -> Made:
         try:
             with made.main_workspace.writing(generation=generation) as connection:
                 if made.before is None:
-                    fork_store.create(connection, made.lineage)
+                    fork_store.create(connection, list_fork_values(made))
                 else:
-                    fork_store.save_fork(connection, made.lineage, made.before)
+                    fork_store.save_fork(connection, list_fork_values(made), made.before)
         except StaleError:
             continue
         return _as_kept(made)

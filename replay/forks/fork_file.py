@@ -16,7 +16,7 @@ from storage.errors import PositionError, QueryError, SourceError
 from storage.timelines import edits, event_json, fork_store, log_fingerprint
 from storage.timelines.edits import EVENT_FIELDS, Edit, EditedEvent
 from storage.timelines.fork_store import Fork
-from storage.timelines.forked_workspace import ForkedWorkspace, open_timeline
+from storage.timelines.forked_workspace import ForkedWorkspace, list_fork_values, open_fork
 from storage.timelines.log_fingerprint import LogFingerprint
 from storage.workspace.workspace import Workspace
 
@@ -58,11 +58,7 @@ def write_fork_file(forked_workspace: ForkedWorkspace, path: Path, *, replace: b
     """
     if path.exists() and not replace:
         raise QueryError(f"{path} exists already. Overwrite it with --replace.")
-    lineage: list[Fork] = []
-    ancestor: Workspace = forked_workspace
-    while isinstance(ancestor, ForkedWorkspace):
-        lineage.insert(0, ancestor.fork)
-        ancestor = ancestor.parent
+    lineage = list_fork_values(forked_workspace)
     with forked_workspace.main_workspace.reading() as connection:
         fingerprint = log_fingerprint.take_log_fingerprint(
             connection, forked_workspace.main_workspace.count_positions(connection)
@@ -113,11 +109,10 @@ def apply_fork_file(workspace: Workspace, path: Path, name: str | None = None) -
         new.append(forked_workspace)
     with workspace.main_workspace.writing(generation=generation) as connection:
         for one in new:
-            fork_store.create(connection, one.lineage)
-    saved_fork = open_timeline(workspace.main_workspace, forked_workspace.timeline)
-    if not isinstance(saved_fork, ForkedWorkspace):
+            fork_store.create(connection, list_fork_values(one))
+    if not new:
         raise SourceError(f"{path} contains no fork.")
-    return saved_fork
+    return open_fork(workspace, forked_workspace.timeline)
 
 
 def _overlay_fork(parent: Workspace, fork: Fork, path: Path) -> ForkedWorkspace:

@@ -32,7 +32,7 @@ from storage.folds.key_selection import KeySelection
 from storage.folds.report_rows import UpcastRows
 from storage.log import event_rows
 from storage.timelines import fork_store
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, list_fork_values
 
 _MAX_LISTED_BIRTHS = 500
 """Up to this many documents created or gone on the fork, only these are listed; above it, all
@@ -133,7 +133,7 @@ class ForkHistoryWriter(HistoryWriter):
             self._refuse_overtaken(connection)
             return
         is_new = fork_store.save_fork(
-            connection, self._forked_workspace.lineage, self._forked_workspace.before
+            connection, list_fork_values(self._forked_workspace), self._forked_workspace.before
         )
         if catalogue.is_refolded(connection, self._base_record):
             raise ConcurrentFoldError
@@ -150,7 +150,7 @@ class ForkHistoryWriter(HistoryWriter):
 
     def _refuse_overtaken(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Raise `ConcurrentFoldError` if another process deleted the rows written so far."""
-        fork_store.refuse_stale(connection, self._forked_workspace.lineage)
+        fork_store.refuse_stale(connection, list_fork_values(self._forked_workspace))
         row_count = fold_rows.count_written_changes(connection, self.scope)
         if row_count != self._written or catalogue.is_refolded(connection, self._base_record):
             raise ConcurrentFoldError

@@ -31,7 +31,7 @@ from storage.errors import QueryError, RefoldError, WorkspaceError
 from storage.timelines import edits, fork_store, forked_workspace
 from storage.timelines.edits import Edit, EditedEvent
 from storage.timelines.fork_store import Fork
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, list_fork_values, list_lineage
 from storage.timelines.overlay import ForkOverlay
 from storage.workspace.workspace import Workspace
 
@@ -149,11 +149,9 @@ def _created(fork: ForkedWorkspace, *sides: Workspace) -> ForkedWorkspace:
     """Save the merged fork; raise `StaleError` if a side was edited since it was read."""
     with fork.main_workspace.writing() as connection:
         for side in sides:
-            if isinstance(side, ForkedWorkspace):
-                fork_store.refuse_stale(connection, side.lineage)
-        fork_store.create(connection, fork.lineage)
-    saved_fork = forked_workspace.open_timeline(fork.main_workspace, fork.timeline)
-    return saved_fork if isinstance(saved_fork, ForkedWorkspace) else fork
+            fork_store.refuse_stale(connection, list_fork_values(side))
+        fork_store.create(connection, list_fork_values(fork))
+    return forked_workspace.open_fork(fork.main_workspace, fork.timeline)
 
 
 def resolve_conflict(
@@ -267,9 +265,8 @@ def _apply_projection_merge(
 
 
 def _find_ancestor(workspace: Workspace, name: str) -> Workspace:
-    while workspace.timeline != name and isinstance(workspace, ForkedWorkspace):
-        workspace = workspace.parent
-    return workspace
+    timelines = [workspace.main_workspace, *workspace.lineage]
+    return next(one for one in timelines if one.timeline == name)
 
 
 @dataclass(frozen=True)
@@ -285,10 +282,8 @@ class _FlatEdits:
     """All edits of a timeline since an ancestor, flattened into edits of the ancestor."""
 
     def __init__(self, workspace: Workspace, ancestor: Workspace) -> None:
-        edits_found: list[Edit] = []
-        while isinstance(workspace, ForkedWorkspace) and workspace.timeline != ancestor.timeline:
-            edits_found = [*workspace.fork.active_edits, *edits_found]
-            workspace = workspace.parent
+        own_forks = list_lineage(workspace)[len(ancestor.lineage) :]
+        edits_found = [edit for forked in own_forks for edit in forked.fork.active_edits]
         self.timeline_edits = [edit for edit in edits_found if not edit.kind.is_about_event]
         events = [edit for edit in edits_found if edit.kind.is_about_event]
         timeline = Fork("flat", ancestor.timeline, Label(-1), "", edits.append_step([], events))

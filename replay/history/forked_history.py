@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from replay.history import catalogue
 from replay.history.history import History
 from storage.folds import fork_base_rows
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, as_fork
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class ForkedHistory:
 
 def find_forked_history(history: History) -> ForkedHistory | None:
     """Return a fork's history with its parent's; None if it was folded from its events alone."""
-    forked_workspace = history.workspace
-    if not isinstance(forked_workspace, ForkedWorkspace):
+    forked_workspace = as_fork(history.workspace)
+    if forked_workspace is None:
         return None
     with forked_workspace.main_workspace.reading() as connection:
         base = fork_base_rows.read_fork_base(connection, history.scope)

@@ -24,7 +24,7 @@ from gateway.settings import DEFAULT_SETTINGS, GatewaySettings
 from storage import regular_file
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import ProjectionError
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import list_fork_values
 from storage.workspace.workspace import Workspace
 
 _PROGRAM_PREFIX = "cmd:"
@@ -136,18 +136,13 @@ def _is_file(path: Path) -> bool:
 def apply_timeline_answers(workspace: Workspace, reference: Reference) -> Reference:
     """Return the reference with the answers that the forks of the workspace's timeline override."""
     fork_overrides: list[Override] = []
-    current = workspace
-    while isinstance(current, ForkedWorkspace):
+    for fork in list_fork_values(workspace):
         answers = [
-            msgspec.json.decode(e.value or "")
-            for e in current.fork.active_edits
-            if e.kind is EditKind.ANSWERS
+            msgspec.json.decode(edit.value or "")
+            for edit in fork.active_edits
+            if edit.kind is EditKind.ANSWERS
         ]
-        fork_overrides = [
-            *overrides.parse_overrides(answers, f"the fork {current.timeline}"),
-            *fork_overrides,
-        ]
-        current = current.parent
+        fork_overrides += overrides.parse_overrides(answers, f"the fork {fork.name}")
     if not fork_overrides:
         return reference
     own = reference.gateway_settings

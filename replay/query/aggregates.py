@@ -10,11 +10,10 @@ from typing import Any
 
 import duckdb
 
-from replay.query.expressions import STATE_SCOPE
+from replay.query.expressions import STATE_SCOPE, Expression, parse_expression
 from replay.query.scope import ExpressionScope, TermKind
-from replay.query.sql_compiler import AGGREGATES, CompiledExpression, ExpressionCompiler
+from replay.query.sql_compiler import CompiledExpression, ExpressionCompiler
 from storage.errors import QueryError
-from storage.query import condition_parser
 
 _RESULT_SCOPE = ExpressionScope({}, {"offset": TermKind.NUMBER})
 
@@ -33,32 +32,23 @@ class CompiledAggregate:
     """The result, over the columns `offset` and `r0`, `r1` … of running sums."""
 
 
-def uses_aggregates(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
-    """Return whether an expression contains an aggregate over all documents.
-
-    Raises `QueryError` if the text can't be parsed.
-    """
-    return _calls_aggregate(condition_parser.parse_condition(connection, text, "states"))
-
-
 def compile_aggregate_condition(
-    connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: bool
+    connection: duckdb.DuckDBPyConnection, condition: Expression, *, long_numbers: bool
 ) -> CompiledAggregate:
-    """Compile a condition over aggregates. Raises `QueryError` if the text is not one."""
-    compiler = _AggregateCompiler(text, long_numbers, "condition")
-    tree = condition_parser.parse_condition(connection, text, "states")
-    return compiler.finish(compiler.result_compiler.compile_truth(tree))
+    """Compile a condition over aggregates. Raises `QueryError` if it is not one."""
+    parsed = parse_expression(connection, condition)
+    compiler = _AggregateCompiler(parsed.text, long_numbers, "condition")
+    return compiler.finish(compiler.result_compiler.compile_truth(parsed.tree))
 
 
 def compile_aggregate_value(
-    connection: duckdb.DuckDBPyConnection, text: str, *, long_numbers: bool
+    connection: duckdb.DuckDBPyConnection, expression: Expression, *, long_numbers: bool
 ) -> CompiledAggregate:
-    """Compile a number made of aggregates, as a double. Raises `QueryError` if the text is not one."""
-    compiler = _AggregateCompiler(text, long_numbers, "expression")
-    tree = condition_parser.parse_condition(connection, text, "states")
-    return compiler.finish(
-        f"CAST({compiler.result_compiler.compile_value(tree, TermKind.NUMBER)} AS DOUBLE)"
-    )
+    """Compile a number made of aggregates, as a double. Raises `QueryError` if it is not one."""
+    parsed = parse_expression(connection, expression)
+    compiler = _AggregateCompiler(parsed.text, long_numbers, "expression")
+    number = compiler.result_compiler.compile_value(parsed.tree, TermKind.NUMBER)
+    return compiler.finish(f"CAST({number} AS DOUBLE)")
 
 
 @dataclass
@@ -106,11 +96,3 @@ class _AggregateCompiler:
     def _sum_column(self, part: str, double: str | None = None) -> str:
         self.summands.setdefault(part, double)
         return f"r{list(self.summands).index(part)}"
-
-
-def _calls_aggregate(node: Any) -> bool:
-    if isinstance(node, dict):
-        if node.get("class") == "FUNCTION" and node.get("function_name") in AGGREGATES:
-            return True
-        return any(_calls_aggregate(part) for part in node.values())
-    return isinstance(node, list) and any(map(_calls_aggregate, node))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from replay.history.fold_reports import InvariantViolation
 from replay.history.history import History
 from replay.query import aggregates, expressions
-from replay.query.sql_compiler import CompiledExpression
+from replay.query.expressions import Expression, ParsedExpression
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ class TransitionPage:
     transitions: list[Transition]
 
 
-def find_became_true(history: History, condition: str) -> Iterator[TransitionPage]:
+def find_became_true(history: History, condition: Expression) -> Iterator[TransitionPage]:
     """Yield every transition of a condition to true, one stretch of the log at a time.
 
     Scans the history. Raises `QueryError` before the scan if the condition is invalid.
@@ -46,7 +46,7 @@ def find_became_true(history: History, condition: str) -> Iterator[TransitionPag
     return _find_transitions(history, condition, target=True)
 
 
-def find_became_false(history: History, condition: str) -> Iterator[TransitionPage]:
+def find_became_false(history: History, condition: Expression) -> Iterator[TransitionPage]:
     """Yield every transition of a condition to false, one stretch of the log at a time.
 
     Scans the history. Raises `QueryError` before the scan if the condition is invalid.
@@ -54,21 +54,22 @@ def find_became_false(history: History, condition: str) -> Iterator[TransitionPa
     return _find_transitions(history, condition, target=False)
 
 
-def is_over_all_documents(history: History, condition: str) -> bool:
-    """Return whether a condition is about all documents together.
+def parse_condition(history: History, condition: Expression) -> ParsedExpression:
+    """Return a condition parsed, to hand it on to several searches.
 
     Raises `QueryError` if the condition is invalid.
     """
     with history.workspace.reading() as connection:
-        if aggregates.uses_aggregates(connection, condition):
-            aggregates.compile_aggregate_condition(connection, condition, long_numbers=False)
-            return True
-        expressions.compile_condition(connection, condition, long_numbers=False)
-        return False
+        parsed = expressions.parse_expression(connection, condition)
+        if parsed.uses_aggregates:
+            aggregates.compile_aggregate_condition(connection, parsed, long_numbers=False)
+        else:
+            expressions.compile_condition(connection, parsed, long_numbers=False)
+    return parsed
 
 
 def find_invariant_violations(
-    history: History, name: str, condition: str
+    history: History, name: str, condition: Expression
 ) -> list[InvariantViolation]:
     """Return every violation of a condition, each with the event after which it held again.
 
@@ -77,12 +78,11 @@ def find_invariant_violations(
     """
     from replay.query import condition_transitions, running_aggregates  # noqa: PLC0415 - they import Arrow, which slows start-up
 
-    everywhere = is_over_all_documents(history, condition)
-    opposite = f"NOT (\n{condition}\n)"
-    if everywhere:
+    violation = parse_condition(history, condition).negation
+    if violation.uses_aggregates:
         transitions = [
             row
-            for stretch in running_aggregates.scan_aggregate_transitions(history, opposite)
+            for stretch in running_aggregates.scan_aggregate_transitions(history, violation)
             for row in stretch.transitions
         ]
         starts = [offset for offset, holds in transitions if holds]
@@ -94,7 +94,7 @@ def find_invariant_violations(
     found: list[InvariantViolation] = []
     open_at: dict[str, int] = {}
     for stretch in condition_transitions.scan_condition_transitions(
-        history, _compile_condition(history, opposite), target=None
+        history, violation, target=None
     ):
         for transition in stretch.transitions.to_pylist():
             key = transition["key"]
@@ -108,12 +108,13 @@ def find_invariant_violations(
 
 
 def _find_transitions(
-    history: History, condition: str, *, target: bool
+    history: History, condition: Expression, *, target: bool
 ) -> Iterator[TransitionPage]:
     from replay.query import condition_transitions, running_aggregates  # noqa: PLC0415 - they import Arrow, which slows start-up
 
     first = history.fold_record.first_offset
-    if is_over_all_documents(history, condition):
+    parsed = parse_condition(history, condition)
+    if parsed.uses_aggregates:
         return (
             TransitionPage(
                 s.last_offset,
@@ -124,11 +125,9 @@ def _find_transitions(
                     if holds == target and o >= first
                 ],
             )
-            for s in running_aggregates.scan_aggregate_transitions(history, condition)
+            for s in running_aggregates.scan_aggregate_transitions(history, parsed)
         )
-    found = condition_transitions.scan_condition_transitions(
-        history, _compile_condition(history, condition), target=target
-    )
+    found = condition_transitions.scan_condition_transitions(history, parsed, target=target)
     return (
         TransitionPage(
             s.last_offset,
@@ -141,10 +140,3 @@ def _find_transitions(
 
 def _offsets_and_keys(rows: "pa.Table") -> Iterator[tuple[int, str]]:
     return ((row["offset"], row["key"]) for row in rows.to_pylist())
-
-
-def _compile_condition(history: History, condition: str) -> CompiledExpression:
-    with history.workspace.reading() as connection:
-        return expressions.compile_condition(
-            connection, condition, long_numbers=history.has_long_numbers
-        )

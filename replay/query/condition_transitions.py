@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from replay.history.history import History
+from replay.query.expressions import Expression, compile_condition
 from replay.query.scan import scan_history
 from replay.query.scan_types import Extraction, ScanChunk
-from replay.query.sql_compiler import CompiledExpression
 from storage.query.condition_parser import translate_condition_error
 
 if TYPE_CHECKING:
@@ -32,18 +32,19 @@ class ConditionTransitions:
 
 
 def scan_condition_transitions(
-    history: History, expression: CompiledExpression, *, target: bool | None
+    history: History, condition: Expression, *, target: bool | None
 ) -> Iterator[ConditionTransitions]:
     """Yield the transitions in the order of the log; with `target`, only those to that value.
 
     A document that doesn't exist counts as false. Raises `QueryError` if the condition can't be
     evaluated.
     """
-    condition_bits = (
-        f"CAST({expression.sql} AS UTINYINT) + CAST(2 * CAST({expression.type_mismatch_sql} AS UTINYINT)"
-        " AS UTINYINT)"
-    )
     with history.workspace.reading() as connection:
+        expression = compile_condition(connection, condition, long_numbers=history.has_long_numbers)
+        condition_bits = (
+            f"CAST({expression.sql} AS UTINYINT)"
+            f" + CAST(2 * CAST({expression.type_mismatch_sql} AS UTINYINT) AS UTINYINT)"
+        )
         try:
             for chunk in scan_history(
                 connection, history, expression, [Extraction(condition_bits)], np.uint8

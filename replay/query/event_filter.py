@@ -63,10 +63,11 @@ def compile_where(connection: duckdb.DuckDBPyConnection, condition: str) -> str:
 
     Raises `QueryError` if the condition is invalid.
     """
+    parsed = expressions.parse_expression(connection, condition)
     try:
-        expression = expressions.compile_condition(connection, condition, EVENT_SCOPE)
+        expression = expressions.compile_condition(connection, parsed, EVENT_SCOPE)
     except QueryError:
-        return condition_parser.check_condition(connection, condition, "events")
+        return condition_parser.check_parsed_condition(connection, condition, parsed.tree, "events")
     if not expression.columns_sql:
         return f"({expression.sql})"
     matching = f'SELECT "offset" FROM (SELECT *{expression.columns_sql} FROM events) WHERE {expression.sql}'

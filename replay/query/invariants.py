@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from replay.history.fold_reports import InvariantViolation
 from replay.history.history import History
 from replay.query import condition_search
+from replay.query.expressions import Expression
 from storage.errors import QueryError
 
 
 def find_violations(
     history: History,
-    conditions_by_name: Mapping[str, str] | None = None,
+    conditions_by_name: Mapping[str, Expression] | None = None,
     *,
     on_error: Callable[[str], None] | None = None,
 ) -> Iterator[InvariantViolation]:
@@ -28,7 +29,9 @@ def find_violations(
     others are searched; without `on_error`, the function raises `QueryError`.
     """
     declared = history.fold_record.invariants
-    conditions = {name: text for name, text in declared.items() if text is not None}
+    conditions: Mapping[str, Expression] = {
+        name: text for name, text in declared.items() if text is not None
+    }
     violations: list[Iterator[InvariantViolation]] = []
     if conditions_by_name is None:
         violations.append(iter(history.invariant_violations()))

@@ -15,6 +15,7 @@ import pyarrow as pa
 from replay.history.history import History
 from replay.query import aggregates
 from replay.query.aggregates import CompiledAggregate
+from replay.query.expressions import Expression
 from replay.query.scan import scan_history
 from replay.query.scan_types import Extraction, NumberArray
 from replay.query.sum_encoding import (
@@ -47,16 +48,18 @@ class AggregateTransitions:
     """Offsets of events; true if the condition became true there, false if it became false."""
 
 
-def scan_aggregate_transitions(history: History, text: str) -> Iterator[AggregateTransitions]:
+def scan_aggregate_transitions(
+    history: History, condition: Expression
+) -> Iterator[AggregateTransitions]:
     """Yield the transitions of a condition over aggregates, one stretch of the log at a time.
 
-    Scans the history. The condition counts as false before the first event. Raises `QueryError` if the
-    text is not a condition over aggregates, or if it can't be evaluated.
+    Scans the history. The condition counts as false before the first event. Raises `QueryError` if it
+    is not a condition over aggregates, or if it can't be evaluated.
     """
     held = False
     with history.workspace.reading() as connection:
         aggregate = aggregates.compile_aggregate_condition(
-            connection, text, long_numbers=history.has_long_numbers
+            connection, condition, long_numbers=history.has_long_numbers
         )
         for chunk in scan_aggregate_values(connection, history, aggregate):
             holds = chunk.values

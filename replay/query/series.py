@@ -14,6 +14,7 @@ import numpy as np
 
 from replay.history.history import History
 from replay.query import aggregates, expressions, part_projection, running_aggregates
+from replay.query.expressions import Expression, ParsedExpression, parse_expression
 from storage.errors import QueryError
 from storage.folds.key_bucket import compute_bucket
 from storage.query.condition_parser import translate_condition_error
@@ -39,7 +40,7 @@ class Series:
 
 
 def compute_series(
-    history: History, text: str, ends: Sequence[int], key: str | None = None
+    history: History, expression: Expression, ends: Sequence[int], key: str | None = None
 ) -> Series:
     """Return the values of an expression over stretches of the log, given by their last offsets.
 
@@ -48,22 +49,27 @@ def compute_series(
     the expression is invalid, or if it needs a key and `key` is None.
     """
     with history.workspace.reading() as connection:
-        if aggregates.uses_aggregates(connection, text):
-            key, samples = None, _sample_all_documents(connection, history, text, ends)
+        parsed = parse_expression(connection, expression)
+        if parsed.uses_aggregates:
+            key, samples = None, _sample_all_documents(connection, history, parsed, ends)
         elif key is None:
             raise QueryError(
-                f"{text!r} is a value of one document. Select a document, or use sum, avg or count."
+                f"{parsed.text!r} is a value of one document. Select a document, or use sum, avg or"
+                " count."
             )
         else:
-            samples = _sample_document(connection, history, text, key, ends)
-    return replace(samples.to_series(text), key=key)
+            samples = _sample_document(connection, history, parsed, key, ends)
+    return replace(samples.to_series(parsed.text), key=key)
 
 
 def _sample_all_documents(
-    connection: duckdb.DuckDBPyConnection, history: History, text: str, ends: Sequence[int]
+    connection: duckdb.DuckDBPyConnection,
+    history: History,
+    parsed: ParsedExpression,
+    ends: Sequence[int],
 ) -> "_StretchSamples":
     aggregate = aggregates.compile_aggregate_value(
-        connection, text, long_numbers=history.has_long_numbers
+        connection, parsed, long_numbers=history.has_long_numbers
     )
 
     samples = _StretchSamples(ends)
@@ -77,11 +83,11 @@ def _sample_all_documents(
 def _sample_document(
     connection: duckdb.DuckDBPyConnection,
     history: History,
-    text: str,
+    parsed: ParsedExpression,
     key: str,
     ends: Sequence[int],
 ) -> "_StretchSamples":
-    expression = expressions.compile_value(connection, text, long_numbers=False)
+    expression = expressions.compile_value(connection, parsed, long_numbers=False)
     states = part_projection.states_with_parts_sql(history, [expression])
     number = f"TRY_CAST(trim({expression.sql}, '\"') AS DOUBLE)"  # Decimals are text in JSON
     points = (
@@ -92,7 +98,7 @@ def _sample_document(
     try:
         return _StretchSamples(ends).add_relation(connection.sql(points, params={"key": key}))
     except (duckdb.DataError, duckdb.ProgrammingError) as error:
-        raise translate_condition_error(text, "states", error) from error
+        raise translate_condition_error(parsed.text, "states", error) from error
 
 
 class _StretchSamples:

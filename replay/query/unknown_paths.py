@@ -9,13 +9,17 @@ from replay.document import paths
 from replay.document.paths import DocumentPath
 from replay.history.history import History
 from replay.query import aggregates, part_projection
-from replay.query.expressions import STATE_SCOPE
+from replay.query.expressions import (
+    STATE_SCOPE,
+    Expression,
+    ParsedExpression,
+    parse_expression,
+)
 from replay.query.scope import list_column_paths
 from storage.errors import QueryError
-from storage.query import condition_parser
 
 
-def describe_unknown_paths(history: History, text: str) -> str:
+def describe_unknown_paths(history: History, expression: Expression) -> str:
     """Return one sentence that names unknown paths, or an aggregate for which no state ever had a
     number; "" if there is neither.
 
@@ -23,14 +27,14 @@ def describe_unknown_paths(history: History, text: str) -> str:
     expression.
     """
     with history.workspace.reading() as connection:
-        tree = condition_parser.parse_condition(connection, text, "states")
+        parsed = parse_expression(connection, expression)
         missing = [
             path
-            for _, path in list_column_paths(tree, STATE_SCOPE)
+            for _, path in list_column_paths(parsed.tree, STATE_SCOPE)
             if not _is_path_known(history, path)
         ]
-        if not missing and aggregates.uses_aggregates(connection, text):
-            return _describe_missing_numbers(connection, history, text)
+        if not missing and parsed.uses_aggregates:
+            return _describe_missing_numbers(connection, history, parsed)
     if not missing:
         return ""
     names = " or ".join(paths.format_as_expression("state", path) for path in missing)
@@ -45,13 +49,13 @@ def _is_path_known(history: History, path: DocumentPath) -> bool:
 
 
 def _describe_missing_numbers(
-    connection: duckdb.DuckDBPyConnection, history: History, text: str
+    connection: duckdb.DuckDBPyConnection, history: History, parsed: ParsedExpression
 ) -> str:
     options = {"long_numbers": history.has_long_numbers}
     try:
-        aggregate = aggregates.compile_aggregate_condition(connection, text, **options)
+        aggregate = aggregates.compile_aggregate_condition(connection, parsed, **options)
     except QueryError:
-        aggregate = aggregates.compile_aggregate_value(connection, text, **options)
+        aggregate = aggregates.compile_aggregate_value(connection, parsed, **options)
     states = part_projection.states_with_parts_sql(history, [aggregate.row_expression])
     for double in filter(None, aggregate.summands.values()):
         found = connection.execute(
@@ -59,5 +63,5 @@ def _describe_missing_numbers(
             f" WHERE {history.scope.condition}) WHERE {double} IS NOT NULL LIMIT 1"
         )
         if not found.fetchall():
-            return f"No state ever had a number that {text!r} can add."
+            return f"No state ever had a number that {parsed.text!r} can add."
     return ""

@@ -26,8 +26,9 @@ from storage.ingest.provenance import Origin
 from storage.ingest.redaction import Redaction
 from storage.ingest.sources import files, uris
 from storage.ingest.sources.source_part import SourcePart
-from storage.workspace import validation_cache, workspace
+from storage.workspace import metadata, validation_cache
 from storage.workspace.atomic_file import place_new, place_over_unlocked, replace_atomically
+from storage.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,7 @@ def plan_new_workspace(target: Path, paths: Sequence[str], options: LoadOptions)
     )
 
 
-def plan_append(
-    target: workspace.Workspace, paths: Sequence[str], options: LoadOptions
-) -> LoadPlan:
+def plan_append(target: Workspace, paths: Sequence[str], options: LoadOptions) -> LoadPlan:
     """Plan to append what is new in the paths to an existing workspace.
 
     Raises `SourceError` if the paths hold another log, were rewritten, or are given with another
@@ -180,7 +179,7 @@ def plan_append(
 
 def _read_mapping(connection: duckdb.DuckDBPyConnection, path: Path) -> FieldMapping:
     try:
-        return FieldMapping.from_json(workspace.read_metadata(connection, "mapping"))
+        return FieldMapping.from_json(metadata.read_metadata(connection, "mapping"))
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise WorkspaceError(
             f"{path} has no valid mapping of its source's fields; load it again with --replace."

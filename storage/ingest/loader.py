@@ -40,9 +40,10 @@ from storage.ingest.sources import uris
 from storage.log import irregularities, statistics
 from storage.plural import format_count
 from storage.quoting import quote_literal, unique_column_name
-from storage.workspace import workspace
 from storage.workspace.atomic_file import check_is_replaceable
 from storage.workspace.file_opening import OnWait
+from storage.workspace.metadata import write_metadata
+from storage.workspace.workspace_file import WorkspaceFile
 
 _OFFSET_COLUMN, _IS_GOOD_COLUMN, _MOMENT = (
     unique_column_name("position"),
@@ -81,7 +82,7 @@ class LoadResult:
     @cached_property
     def log(self) -> "statistics.LogStatistics":
         """Statistics of the whole log; the first access scans the log."""
-        existing = workspace.Workspace(self.workspace)
+        existing = WorkspaceFile(self.workspace)
         try:
             with existing.reading() as connection:
                 return statistics.read_statistics(connection)
@@ -114,9 +115,7 @@ def load_source(
             check_is_replaceable(target)
         while True:
             if target.exists() and not options.replace:
-                existing = workspace.Workspace(
-                    target, wait_seconds=options.wait_seconds, on_wait=on_wait
-                )
+                existing = WorkspaceFile(target, wait_seconds=options.wait_seconds, on_wait=on_wait)
                 plan = plan_append(existing, paths, options)
                 existing.release()
             else:
@@ -445,7 +444,7 @@ class _LoadRun:
                 )
             offset += count
         if self._plan.is_new_workspace:
-            workspace.write_metadata(connection, "mapping", self._plan.mapping.to_json())
+            write_metadata(connection, "mapping", self._plan.mapping.to_json())
 
 
 def _sorted_rejects(part: PlannedPart) -> list[Reject]:

@@ -6,7 +6,8 @@ from typing import Any
 from storage.ingest import payload_decoders, provenance
 from storage.ingest.io import byte_streams
 from storage.ingest.sources import is_remote
-from storage.workspace.workspace import Workspace, read_metadata
+from storage.workspace.metadata import read_metadata
+from storage.workspace.workspace import Workspace
 
 
 def list_named_files(workspace: Workspace) -> list[tuple[str, str]]:

@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 
 from storage.log.tombstones import IS_HANDLED_SQL
-from storage.workspace.workspace import Workspace, read_metadata, write_metadata
+from storage.workspace.metadata import read_metadata, write_metadata
+from storage.workspace.workspace import Workspace
 
 METADATA_KEY = "irregularities"
 KINDS = ("repeated id", "revision jumps", "revision repeats", "time runs backwards")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from storage.db.query import fetch_rows, time_from_micros
 from storage.log import irregularities
 from storage.plural import format_count
-from storage.workspace.workspace import read_metadata
+from storage.workspace.metadata import read_metadata
 
 _STREAM_ODDITIES = {
     "revision jumps": "whose revision jumps over others of its stream",

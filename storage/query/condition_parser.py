@@ -28,9 +28,15 @@ _FORBIDDEN_NODES = {
 
 def check_condition(connection: duckdb.DuckDBPyConnection, text: str, table: str) -> str:
     """Return the condition as SQL for a WHERE clause; raises `QueryError` if it isn't valid for the table."""
-    typed, text = text, _quote_offset(text)
-    where = parse_condition(connection, typed, table)
-    forbidden = _find_forbidden(where)
+    return check_parsed_condition(connection, text, parse_condition(connection, text, table), table)
+
+
+def check_parsed_condition(
+    connection: duckdb.DuckDBPyConnection, typed: str, tree: dict[str, Any], table: str
+) -> str:
+    """Return the condition as in `check_condition`; `tree` is its syntax tree."""
+    text = _quote_offset(typed)
+    forbidden = _find_forbidden(tree)
     if forbidden is not None:
         raise QueryError(
             f"The condition {typed!r} contains {forbidden}, which is not allowed in a condition;"

@@ -10,19 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 
 from storage.coordinates.event_labels import Label
 from storage.coordinates.fold_scope import FoldScope
 from storage.coordinates.position_map import EditMark
+from storage.errors import WorkspaceError
 from storage.quoting import quote_literal
 from storage.timelines import fork_store
 from storage.timelines.edits import EVENT_FIELDS
 from storage.timelines.overlay import ForkOverlay
 from storage.workspace import schema
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,18 +67,43 @@ class FoldBasis:
 
 def open_timeline(workspace: Workspace, name: str) -> Workspace:
     """Return the workspace on a timeline; raises `WorkspaceError` if there is no such timeline."""
-    opened = workspace
+    opened: Workspace = workspace
     for timeline in fork_store.read_lineage(workspace, name):
         opened = ForkedWorkspace(opened, timeline)
     return opened
 
 
-class ForkedWorkspace(Workspace):
+def open_fork(workspace: Workspace, name: str) -> "ForkedWorkspace":
+    """Return the workspace on a fork; raises `WorkspaceError` if there is no such fork."""
+    fork = as_fork(open_timeline(workspace.main_workspace, name))
+    if fork is None:
+        raise WorkspaceError(f"{name} is the log itself, not a fork. Give the name of a fork.")
+    return fork
+
+
+def list_lineage(workspace: Workspace) -> "list[ForkedWorkspace]":
+    """Return the forks from the log to a timeline, oldest first; empty on `main`."""
+    # `Workspace` lies below this module, so its lineage can't name the class.
+    return cast("list[ForkedWorkspace]", list(workspace.lineage))
+
+
+def as_fork(workspace: Workspace) -> "ForkedWorkspace | None":
+    """Return the workspace as a forked one; None on `main`."""
+    lineage = list_lineage(workspace)
+    return lineage[-1] if lineage else None
+
+
+def list_fork_values(workspace: Workspace) -> "list[Fork]":
+    """Return the forks from the log to a timeline in the version that was read, oldest first."""
+    return [forked.fork for forked in list_lineage(workspace)]
+
+
+class ForkedWorkspace:
     """A workspace on a fork; the fork may not be stored yet."""
 
     def __init__(self, parent: Workspace, fork: "Fork", before: "Fork | None" = None) -> None:
         """`before` is the fork without the edits that aren't stored yet."""
-        # The main workspace opens, locks and releases the file, so super().__init__ is not called.
+        # The workspace on main opens, locks and releases the file.
         self.parent = parent
         self._main_workspace = parent.main_workspace
         self.path = parent.path
@@ -89,14 +116,12 @@ class ForkedWorkspace(Workspace):
         """The name of the cursors prepared for this workspace; using `self` would keep the file open."""
 
     @property
-    def main_workspace(self) -> Workspace:
+    def main_workspace(self) -> WorkspaceFile:
         return self._main_workspace
 
     @property
-    def lineage(self) -> "list[Fork]":
-        """The forks from `main` to this one, in the version that was read."""
-        above = self.parent.lineage if isinstance(self.parent, ForkedWorkspace) else []
-        return [*above, self.fork]
+    def lineage(self) -> Sequence[Workspace]:
+        return (*self.parent.lineage, self)
 
     @property
     def position_map(self) -> ForkOverlay:
@@ -144,6 +169,9 @@ class ForkedWorkspace(Workspace):
     def table_sql(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
         return _ForkViews(connection, self).relation_sql(name)
 
+    def get_metadata(self, name: str) -> Any:
+        return self.main_workspace.get_metadata(name)
+
 
 class _ForkViews:
     """Builds the SQL of a fork's tables over the tables of the file."""
@@ -151,10 +179,8 @@ class _ForkViews:
     def __init__(self, connection: duckdb.DuckDBPyConnection, workspace: ForkedWorkspace) -> None:
         self._connection = connection
         self._workspace = workspace
-        parent = workspace.parent
-        self._parent_views = (
-            _ForkViews(connection, parent) if isinstance(parent, ForkedWorkspace) else None
-        )
+        parent = as_fork(workspace.parent)
+        self._parent_views = None if parent is None else _ForkViews(connection, parent)
         self.depth: int = 0 if self._parent_views is None else self._parent_views.depth + 1
         """The number of forks between this one and the log."""
         self._fold_bases = _read_fold_bases(connection, workspace)

@@ -14,7 +14,7 @@ from storage.db.duckdb_errors import translate_error
 from storage.db.isolated_connection import connect_isolated
 from storage.db.locked_connection import FileInUseError, LockedConnection, count_releases
 from storage.errors import StaleError, WorkspaceError
-from storage.workspace import new_workspace, validation_cache, workspace
+from storage.workspace import new_workspace, validation_cache, workspace_file
 from storage.workspace.file_opening import FileOpener, LockWait
 
 Placing = Callable[[Path, Path], None]
@@ -68,7 +68,7 @@ def _locked(target: Path, wait: float) -> Iterator[None]:
     while opened is None and target.exists():
         releases = count_releases()
         try:
-            opened = LockedConnection(target, read_only=False, budget=workspace.WRITE_BUDGET)
+            opened = LockedConnection(target, read_only=False, budget=workspace_file.WRITE_BUDGET)
             # DuckDB would apply a write-ahead log that stays beside the target to the new file.
             opened.connection.execute("CHECKPOINT")
         except FileInUseError as error:
@@ -128,7 +128,7 @@ def _merge_write_ahead_log(target: Path) -> None:
     if log.exists():
         # The caller may have it open already, which DuckDB's cache of open files then returns.
         with contextlib.suppress(duckdb.Error):
-            connect_isolated(target, read_only=False, budget=workspace.WRITE_BUDGET).close()
+            connect_isolated(target, read_only=False, budget=workspace_file.WRITE_BUDGET).close()
         log.unlink(missing_ok=True)
 
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 from storage.errors import CancelledError, WorkspaceError
 from storage.workspace import schema, validation_cache
 from storage.workspace.atomic_file import place_over, replace_atomically
-from storage.workspace.new_workspace import begin_generation
-from storage.workspace.workspace import Workspace
+from storage.workspace.metadata import begin_generation
+from storage.workspace.workspace_file import WorkspaceFile
 
 RowTransform = Callable[[pa.Table], pa.Table]
 """Takes rows of a table and returns the rows to write."""
@@ -23,7 +23,7 @@ _BATCH_ROWS = 50_000
 
 
 def rewrite_workspace(
-    workspace: Workspace,
+    workspace: WorkspaceFile,
     transforms: Mapping[str, RowTransform | None],
     finish: Callable[[duckdb.DuckDBPyConnection], None],
     *,

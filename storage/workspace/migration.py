@@ -17,7 +17,8 @@ from storage.errors import WorkspaceError
 from storage.workspace import file_rewrite, schema, validation, validation_cache
 from storage.workspace.file_opening import OnWait
 from storage.workspace.file_rewrite import RowTransform
-from storage.workspace.workspace import Workspace, write_metadata
+from storage.workspace.metadata import write_metadata
+from storage.workspace.workspace_file import WorkspaceFile
 
 _FOLD_TABLES = frozenset(("projections", *schema.FOLD_TABLES))
 
@@ -48,7 +49,7 @@ class OlderWorkspace:
         self.format = schema.FORMAT_VERSION
         self._migrated_tables: frozenset[str] = frozenset()
         """The tables of the file that a migration copies."""
-        self._workspace = Workspace(
+        self._workspace = WorkspaceFile(
             path, wait_seconds=wait_seconds, on_wait=on_wait, validate=self._validate
         )
 
@@ -87,7 +88,7 @@ class OlderWorkspace:
             on_progress=on_progress,
             is_cancelled=is_cancelled,
         )
-        with Workspace(self._workspace.path).reading() as connection:
+        with WorkspaceFile(self._workspace.path).reading() as connection:
             counts = {
                 name: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
                 for name, table in _COUNTED_TABLES.items()

@@ -1,6 +1,5 @@
 """Creates the file of an empty workspace."""
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,8 @@ import duckdb
 
 from storage.db.isolated_connection import connect_isolated
 from storage.workspace import schema
-from storage.workspace.workspace import GENERATION, WRITE_BUDGET, write_metadata
+from storage.workspace.metadata import begin_generation, write_metadata
+from storage.workspace.workspace_file import WRITE_BUDGET
 
 
 @contextmanager
@@ -23,8 +23,3 @@ def create_workspace(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
-
-
-def begin_generation(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give a workspace that was written as a whole a new generation."""
-    write_metadata(connection, GENERATION, uuid.uuid4().hex)

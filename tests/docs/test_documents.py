@@ -12,7 +12,7 @@ from replay import fold
 from replay.projection import projection_reference
 from storage.ingest import loader
 from storage.workspace import macros, schema
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tui.cli import run_command
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ def test_the_macros_are_documented():
 def folded(tmp_path_factory):
     path = tmp_path_factory.mktemp("docs") / "orders.refold"
     loader.load_source([str(ROOT / "sample_logs/orders/orders.jsonl")], path)
-    workspace = Workspace(path)
+    workspace = WorkspaceFile(path)
     import sys
 
     wanted = projection_reference.parse_reference(

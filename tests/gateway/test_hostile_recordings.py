@@ -13,7 +13,7 @@ from gateway import http_encoding
 from gateway.exchange import import_export
 from gateway.ports import PortSet
 from storage.errors import SourceError
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.mutators import mutations
 
 HAR = {
@@ -53,7 +53,7 @@ FILES = {"calls.har": json.dumps(HAR), "calls.yaml": CASSETTE, "calls.jsonl": JO
 
 
 def take_in(desk: Any, path: Path) -> int:
-    return import_export.import_recordings(Workspace(desk), path, PortSet()).call_count
+    return import_export.import_recordings(WorkspaceFile(desk), path, PortSet()).call_count
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from storage.log.event_log import EventLog
 from storage.marks import bookmarks, watches
 from storage.timelines import fork_store, forked_workspace
 from storage.workspace import new_workspace, schema
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.fork_bench import PROJECTION, Bench, event
 
 NAME = "ann.s3cret@example.org"
@@ -34,7 +34,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def everything(path):
     """Return the content of all tables of the workspace, and the bytes of its file."""
-    with Workspace(path).reading() as connection:
+    with WorkspaceFile(path).reading() as connection:
         said = [str(fetch_arrow(connection, f"FROM {t.name}").to_pylist()) for t in schema.TABLES]
     assert not path.with_name(f"{path.name}.wal").exists()
     return "".join(said) + path.read_bytes().decode("latin-1")
@@ -204,11 +204,11 @@ def test_later_loads_are_redacted_too(tmp_path: Path):
     row = {"id": "1", "stream": "a", "type": "T", "data": {"email": NAME}}
     source.write_text(json.dumps(row) + "\n")
     loader.load_source([str(source)], tmp_path / "log.refold")
-    erase(Workspace(tmp_path / "log.refold"), ErasureRequest(value_paths=["data.email"]))
+    erase(WorkspaceFile(tmp_path / "log.refold"), ErasureRequest(value_paths=["data.email"]))
     with source.open("a") as stream:
         stream.write(json.dumps({**row, "id": "2"}) + "\n")
     loader.load_source([str(source)], tmp_path / "log.refold")
-    log = EventLog(Workspace(tmp_path / "log.refold"))
+    log = EventLog(WorkspaceFile(tmp_path / "log.refold"))
     assert json.loads(log.read_event(0).data) == {"email": None}
     assert json.loads(log.read_event(1).data)["email"].startswith("redacted-")
     assert NAME not in everything(tmp_path / "log.refold")
@@ -290,7 +290,8 @@ import sys
 from pathlib import Path
 from replay.erasure import ErasureRequest, erase
 from storage.workspace.workspace import Workspace
-workspace = Workspace(Path(sys.argv[1]))
+from storage.workspace.workspace_file import WorkspaceFile
+workspace = WorkspaceFile(Path(sys.argv[1]))
 print("ready", flush=True)
 erase(workspace, ErasureRequest(streams=["a"]))
 """
@@ -315,14 +316,14 @@ def test_a_kill_leaves_the_old_or_the_new_workspace(tmp_path: Path):
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
-        with Workspace(path).reading() as connection:
+        with WorkspaceFile(path).reading() as connection:
             found = connection.execute(
                 "SELECT count(*), count(*) FILTER (stream = 'a') FROM events"
             ).fetchall()
         assert found in ([(120_000, 40_000)], [(120_000, 0)])
         ends.add(found[0][1])
     assert 0 in ends
-    erase(Workspace(path), ErasureRequest(streams=["b"]))
+    erase(WorkspaceFile(path), ErasureRequest(streams=["b"]))
     assert [p.name for p in tmp_path.glob("log.refold*")] == ["log.refold"]
 
 

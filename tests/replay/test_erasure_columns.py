@@ -11,7 +11,7 @@ from storage.db.query import fetch_arrow
 from storage.workspace import schema
 from storage.workspace.schema import OnRemoval, TableSchema
 from storage.workspace.schema.table import counted
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.fork_bench import Bench
 from tui.cli import run_command
 
@@ -143,7 +143,7 @@ def test_calls_that_name_a_removed_event_are_deleted(bench: Bench):
         )
     bench.fork("f", lambda made: made.insert(3, json.dumps({"type": "T", "stream": "d"})))
     removed = erase(bench.workspace, ErasureRequest(streams=["d"]))
-    with Workspace(bench.workspace.path).reading() as connection:
+    with WorkspaceFile(bench.workspace.path).reading() as connection:
         left = connection.execute("SELECT call FROM calls ORDER BY call").fetchall()
     assert left == [(4,), (5,)]
     assert removed.calls == 3

@@ -17,6 +17,7 @@ from replay.projection.projection_reference import Reference
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 PROJECTION = """
 def initial(key): return {"total": 0, "last": None}
@@ -39,7 +40,7 @@ class Bench:
                     " (?, TIMESTAMPTZ '2026-01-01' + INTERVAL (?) MINUTE, ?, 'Added', ?, ?)",
                     [n, n, "abcde"[n % 5], f"e{n}", json.dumps({"by": n})],
                 )
-        self.workspace = Workspace(folder / "log.refold")
+        self.workspace = WorkspaceFile(folder / "log.refold")
         self.code(PROJECTION)
 
     def code(self, text: str, name: str = "p.py") -> Reference:

@@ -21,6 +21,7 @@ from replay.query import history_scan
 from replay.worker_host import flow_control
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 WORKER = Path(projection_reference.__file__).parents[1] / "worker"
 
@@ -56,7 +57,7 @@ class Studio:
     @property
     def workspace(self) -> Workspace:
         if self._workspace is None:
-            self._workspace = Workspace(self.path)
+            self._workspace = WorkspaceFile(self.path)
         return self._workspace
 
     def file(self, name: str, source: str) -> Path:

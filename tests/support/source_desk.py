@@ -9,6 +9,7 @@ import pytest
 
 from storage.ingest.loader import LoadOptions, LoadResult, load_source
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 Event = dict[str, Any]
 
@@ -63,7 +64,7 @@ class Desk:
         ]
 
     def open(self, **wishes: Any) -> Workspace:
-        return Workspace(self.target, **wishes)
+        return WorkspaceFile(self.target, **wishes)
 
     def leftovers(self) -> list[str]:
         """Return the names of temporary files that were left beside the workspace."""

@@ -26,6 +26,7 @@ from replay.projection import projection_reference
 from sample_logs import SAMPLES
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tui.app import RefoldApp
 from tui.screens.main.main_screen import MainScreen
 from tui.widgets.bars import Header, MessageLine, PositionLine
@@ -207,7 +208,7 @@ def sit(monkeypatch: pytest.MonkeyPatch) -> Sitting:
 
         monkeypatch.setattr(MessageLine, "show_message", heard)
         workspace.release()  # else the fold would wait for us
-        app = RefoldApp(Workspace(workspace.path), wanted, at=at)
+        app = RefoldApp(WorkspaceFile(workspace.path), wanted, at=at)
         async with app.run_test(size=size) as pilot:
             if theme is not None:
                 app.theme = theme
@@ -243,7 +244,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         shutil.copy(path, folder / path.name)
     target = folder / "orders.refold"
     loader.load_source([str(folder / sample.log.name)], target)
-    workspace = Workspace(target)
+    workspace = WorkspaceFile(target)
     right, wrong = (refer(folder / p.name) for p in (sample.projection, sample.wrong_projection))
     fold.fold_projection(workspace, right)
     fold.fold_projection(workspace, wrong)
@@ -266,7 +267,7 @@ def log(tmp_path: Path) -> Callable[..., Workspace]:
             for record in records:
                 stream.write((record if isinstance(record, str) else json.dumps(record)) + "\n")
         loader.load_source([str(source)], tmp_path / "log.refold")
-        return Workspace(tmp_path / "log.refold")
+        return WorkspaceFile(tmp_path / "log.refold")
 
     return load
 

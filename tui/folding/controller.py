@@ -22,7 +22,7 @@ from replay.history.history import History
 from replay.projection.declaration import is_over_all_events
 from replay.projection.projection_reference import Reference
 from storage.errors import RefoldError, summarize_error
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, as_fork
 from storage.workspace.workspace import MAIN_TIMELINE
 from tui.folding.file_watcher import FileWatcher
 from tui.folding.fold_process import FoldMessage, FoldProcess
@@ -255,8 +255,9 @@ class FoldController:
         heard = partial(self._on_fold_message, self._number, wanted, old)
         workspace = self._model.workspace
         workspace.release()  # the fold needs the write lock
-        if isinstance(workspace, ForkedWorkspace) and not is_over_all_events(wanted.text):
-            self._fold = self._forked(workspace, wanted, heard)
+        fork = as_fork(workspace)
+        if fork is not None and not is_over_all_events(wanted.text):
+            self._fold = self._forked(fork, wanted, heard)
         elif (
             workspace.timeline == MAIN_TIMELINE
             and not force

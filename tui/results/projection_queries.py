@@ -84,14 +84,12 @@ def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
     condition = text.removeprefix("!").strip()
     became = not text.startswith("!")
     what = f"{'became true' if became else 'stopped being true'}: {condition}"
-    watch = (
-        "all" if condition_search.is_over_all_documents(history, condition) else "states",
-        condition,
-    )
+    parsed = condition_search.parse_condition(history, condition)
+    watch = ("all" if parsed.uses_aggregates else "states", condition)
     at, keys, others = pack_offsets(), list[str | None](), 0
     for stretch in (
         condition_search.find_became_true if became else condition_search.find_became_false
-    )(history, condition):
+    )(history, parsed):
         others += stretch.mismatched_states
         at.extend(hit.offset for hit in stretch.transitions[: MAX_ROWS - len(at)])
         keys.extend(hit.key for hit in stretch.transitions[: MAX_ROWS - len(keys)])
@@ -110,7 +108,7 @@ def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
             )
         if len(at) >= MAX_ROWS:
             return
-    missing = describe_unknown_paths(history, condition)
+    missing = describe_unknown_paths(history, parsed)
     if not at:
         kinds = f"{_mismatch_text(others)} " if others else ""
         raise QueryError(f"{condition!r} never {what.partition(':')[0]}. {kinds}{missing}".strip())

@@ -6,7 +6,7 @@ from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from storage.log import positions
 from storage.log.positions import START
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, as_fork
 from storage.workspace.workspace import Workspace
 
 Wish = Callable[[EditBuilder, int], object]
@@ -25,8 +25,9 @@ def make(shown: Workspace, name: str | None, wish: Wish | None, position: int) -
         made = EditBuilder(workspace, name or workspace.timeline)
         if wish is not None:
             wish(made, at)
-        if name is None and isinstance(workspace, ForkedWorkspace):
-            return edit_builder.append_edits(workspace, made.edits)
+        fork = as_fork(workspace)
+        if name is None and fork is not None:
+            return edit_builder.append_edits(fork, made.edits)
         return edit_builder.create_fork(
             workspace, made.name, made.edits, fork_position=at if wish is None else None
         )
@@ -40,7 +41,8 @@ def turn(
     """Undo or redo a step of the shown fork; return None if there is no such step."""
 
     def attempt(workspace: Workspace) -> ForkedWorkspace | None:
-        return turned(workspace) if isinstance(workspace, ForkedWorkspace) else None
+        fork = as_fork(workspace)
+        return None if fork is None else turned(fork)
 
     return edit_builder.change(_kept(shown), attempt)
 
@@ -52,6 +54,7 @@ def resolve(workspace: Workspace, text: str) -> int:
 
 def _kept(workspace: Workspace) -> Workspace:
     """Return the timeline; save it first if it is a fork that is not stored yet."""
-    if isinstance(workspace, ForkedWorkspace) and workspace.fork.created is None:
-        return edit_builder.save_fork(workspace)
+    fork = as_fork(workspace)
+    if fork is not None and fork.fork.created is None:
+        return edit_builder.save_fork(fork)
     return workspace

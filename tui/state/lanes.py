@@ -16,7 +16,6 @@ from storage.errors import RefoldError
 from storage.log import irregularities
 from storage.marks import bookmarks, watches
 from storage.marks.watches import Watch
-from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
 
@@ -62,9 +61,7 @@ class Lanes:
         if key not in self._known:
             known = irregularities.read_summary(self._workspace)
             self._known[key] = (
-                pack_offsets()
-                if isinstance(self._workspace, ForkedWorkspace)
-                else pack_offsets(known.offsets)
+                pack_offsets() if self._workspace.lineage else pack_offsets(known.offsets)
             )
         return self._known[key]
 

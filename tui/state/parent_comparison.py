@@ -48,7 +48,9 @@ class ParentComparison:
 
 def compare_with_parent(history: History | None) -> ParentComparison | None:
     """Return the comparison with the parent; None if the history is not a fork's."""
-    if history is None or not isinstance(history.workspace, ForkedWorkspace):
-        return None
-    stands = find_forked_history(history)
-    return None if stands is None else ParentComparison(stands.parent, history, history.workspace)
+    stands = None if history is None else find_forked_history(history)
+    return (
+        None
+        if stands is None
+        else ParentComparison(stands.parent, stands.history, stands.workspace)
+    )

@@ -18,7 +18,7 @@ from storage.log.event_log import EventDetail, EventLog, EventSummary, LogExtent
 from storage.log.positions import START
 from storage.timelines import fork_store
 from storage.timelines.fork_store import Fork
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import as_fork
 from storage.workspace.workspace import Workspace
 from tui.state.lanes import Lane, Lanes, strip_columns
 from tui.state.snapshot import (
@@ -64,8 +64,9 @@ class Session:
     def query_timeline(self, workspace: Workspace) -> TimelineView:
         """Query a timeline for `show_timeline`."""
         forks = {fork.name: fork for fork in fork_store.list_forks(workspace)}
-        if isinstance(workspace, ForkedWorkspace):  # it may not be saved yet
-            forks[workspace.timeline] = workspace.fork
+        fork = as_fork(workspace)
+        if fork is not None:  # it may not be saved yet
+            forks[fork.timeline] = fork.fork
         return TimelineView(
             workspace,
             EventLog(workspace).read_extent(),
@@ -288,8 +289,8 @@ class Session:
 
     def _listed(self, places: Sequence[int], rows: Sequence[EventSummary]) -> list[ListedEvent]:
         there = {row.offset: row for row in rows}
-        workspace = self.workspace
-        if not isinstance(workspace, ForkedWorkspace) or not places:
+        workspace = as_fork(self.workspace)
+        if workspace is None or not places:
             return [
                 ListedEvent(place, self.position_label(place), there.get(place)) for place in places
             ]

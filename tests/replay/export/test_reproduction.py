@@ -20,7 +20,7 @@ from sample_logs import SAMPLES
 from storage.db.query import fetch_arrow
 from storage.errors import PositionError, QueryError
 from storage.ingest import loader
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.projection_studio import Studio
 
 
@@ -64,7 +64,7 @@ def documented(name: str) -> dict[tuple[int, str], list[tuple[str, str]]]:
 def test_the_faults_of_a_sample_fail_before_the_fix_and_pass_after_it(name, tmp_path: Path):
     sample = SAMPLES[name]
     loader.load_source([str(sample.log)], tmp_path / f"{name}.refold")
-    workspace = Workspace(tmp_path / f"{name}.refold")
+    workspace = WorkspaceFile(tmp_path / f"{name}.refold")
     wrong = projection_reference.parse_reference(
         str(sample.wrong_projection), sys.executable, tmp_path
     )
@@ -174,7 +174,7 @@ def small(tmp_path_factory):
                 f' "meta": {{"m": {n}}}}}\n'
             )
     loader.load_source([str(folder / "log.jsonl")], folder / "log.refold")
-    workspace = Workspace(folder / "log.refold")
+    workspace = WorkspaceFile(folder / "log.refold")
     made = {}
     for number, (name, (wrong, _, given)) in enumerate(SMALL.items()):
         wish = {**given}
@@ -241,7 +241,7 @@ def test_the_slice_can_be_loaded_again_and_has_all_digits(studio: Studio):
     assert [json.loads(line)["offset"] for line in lines.splitlines()] == [0, 2, 3]
     assert "0.10000000000000000000010" in lines
     loader.load_source([str(made.folder / "events.jsonl")], studio.folder / "again.refold")
-    again = Workspace(studio.folder / "again.refold")
+    again = WorkspaceFile(studio.folder / "again.refold")
     with studio.workspace.reading() as old, again.reading() as new:
         wanted = fetch_arrow(
             old, f'SELECT {COLUMNS} FROM events WHERE "offset" IN (0, 2, 3) ORDER BY "offset"'

@@ -21,7 +21,6 @@ from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
 from storage.timelines.edits import Edit
-from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench, event
 
@@ -274,5 +273,5 @@ def test_a_fork_with_other_code_continues_from_states_of_another_projection(benc
         assert bench.total(history, key) == expected
     assert history.fold_record.change_count == 30
     assert fixed.name == history.fold_record.name
-    assert isinstance(history.workspace, ForkedWorkspace)
+    assert [forked.timeline for forked in history.workspace.lineage] == [made.timeline]
     assert fold.fold_projection(history.workspace, fixed) == history.fold_record

@@ -23,6 +23,7 @@ from storage.timelines import fork_store, forked_workspace
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 PROJECTION = """
 def on_Added(state, event): state["total"] = state.get("total", 0) + event.data["by"]
@@ -38,7 +39,7 @@ def workspace(tmp_path: Path) -> Workspace:
                 " (?, TIMESTAMPTZ '2026-01-01' + INTERVAL (?) MINUTE, ?, ?, 'Added', ?, ?)",
                 [n, n, "abc"[n % 3], n // 3, f"e{n}", json.dumps({"by": n, "price": "0.10"})],
             )
-    return Workspace(tmp_path / "log.refold")
+    return WorkspaceFile(tmp_path / "log.refold")
 
 
 def forked(workspace: Workspace, name: str, wish: Any) -> ForkedWorkspace:
@@ -267,7 +268,7 @@ def test_events_appended_to_the_log_appear_on_forks(workspace: Workspace, tmp_pa
 
 def _fold(path: str, folder: str) -> None:
     wanted = projection_reference.parse_reference("p.py", sys.executable, Path(folder))
-    fork = forked_workspace.open_timeline(Workspace(Path(path)), "f")
+    fork = forked_workspace.open_timeline(WorkspaceFile(Path(path)), "f")
     fold.fold_projection(fork, wanted, force=True)
 
 
@@ -285,7 +286,7 @@ def test_a_killed_fold_of_a_fork_leaves_the_fork_unchanged(workspace: Workspace,
         time.sleep(delay)
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
-        again = forked_workspace.open_timeline(Workspace(workspace.path), "f")
+        again = forked_workspace.open_timeline(WorkspaceFile(workspace.path), "f")
         assert names(again) == names(fork)
         state = History(again, fold.fold_projection(again, wanted)).state_at("a", 11)
         assert state is not None

@@ -21,6 +21,7 @@ from storage.log.event_log import EventLog
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 STREAMS = "abcd"
 BY_STREAM = """
@@ -89,7 +90,7 @@ def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
                 [row["offset"], row["stream"], row["type"], row["id"], row["data"]],
             )
         connection.execute("COMMIT")
-    return Workspace(path)
+    return WorkspaceFile(path)
 
 
 def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) -> ForkedWorkspace:

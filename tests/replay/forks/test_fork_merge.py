@@ -15,6 +15,7 @@ from storage.ingest import loader
 from storage.log.event_log import EventLog
 from storage.timelines import fork_store
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.fork_bench import PROJECTION, Bench, event
 
 
@@ -224,7 +225,7 @@ def test_the_edited_log_can_be_loaded_again(bench: Bench, suffix):
     file = bench.folder / f"edited.{suffix}"
     assert timeline_log.write_timeline_log(fork, file) == 30
     loader.load_source([str(file)], bench.folder / "edited.refold")
-    again = Workspace(bench.folder / "edited.refold")
+    again = WorkspaceFile(bench.folder / "edited.refold")
 
     def rows(workspace: Workspace) -> list[Any]:
         with workspace.reading() as connection:

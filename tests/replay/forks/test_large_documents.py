@@ -11,6 +11,7 @@ from replay.compare import history_comparison
 from replay.query import blame
 from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.fork_bench import Bench
 
 INVENTORY = """
@@ -36,7 +37,7 @@ def log(path: Any, rows: list[tuple[int, str, str, int]]) -> Workspace:
                 [offset, stream, kind, f"e{offset}", json.dumps({"by": by})],
             )
         connection.execute("COMMIT")
-    return Workspace(path)
+    return WorkspaceFile(path)
 
 
 @pytest.fixture(params=["plain", "DECIMALS = True"])

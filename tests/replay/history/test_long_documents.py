@@ -9,7 +9,7 @@ from replay.event_fold import history_writer
 from replay.history.history import History
 from replay.query import blame, condition_search, logpoints, series
 from replay.worker_host.flow_control import FlowControl
-from storage.workspace.workspace import SCREEN_MEMORY_BYTES, Workspace
+from storage.workspace.workspace_file import SCREEN_MEMORY_BYTES, WorkspaceFile
 from tests.support.projection_studio import Studio
 
 EVENTS = 2_500
@@ -36,7 +36,7 @@ def history(tmp_path_factory, places):
     studio.file("p.py", LONG)
     folded = studio.fold()
     studio.workspace.close()
-    return History(Workspace(studio.path, memory_bytes=SCREEN_MEMORY_BYTES), folded)
+    return History(WorkspaceFile(studio.path, memory_bytes=SCREEN_MEMORY_BYTES), folded)
 
 
 def test_a_state_is_shown(history, places):

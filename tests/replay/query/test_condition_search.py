@@ -10,7 +10,9 @@ import pytest
 
 from replay.history.history import History
 from replay.query import condition_search
+from replay.query.unknown_paths import describe_unknown_paths
 from storage.errors import QueryError, WorkspaceError
+from storage.query import condition_parser
 from tests.support.projection_studio import Studio, small_flushes
 
 EVENTS = 300
@@ -247,3 +249,27 @@ def test_answers_come_a_stretch_at_a_time(new_studio: Any, many_stretches: None)
     last = [stretch.last_offset for stretch in found]
     assert last == sorted(set(last))
     assert last[-1] == 199
+
+
+def test_a_condition_is_parsed_once_for_all_searches(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.file("p.py", "def apply(state, event): state['n'] = event.data['n']\n")
+    studio.events(*[("a", "T", {"n": n}) for n in (1, 5, 2)])
+    history = studio.history()
+    parsed_texts: list[str] = []
+    real = condition_parser.parse_condition
+
+    def count(connection: Any, typed: str, table: str) -> Any:
+        parsed_texts.append(typed)
+        return real(connection, typed, table)
+
+    monkeypatch.setattr(condition_parser, "parse_condition", count)
+    for text in ("state.n > 3", "sum(state.n) > 3"):
+        parsed_texts.clear()
+        parsed = condition_search.parse_condition(history, text)
+        assert len(hits(condition_search.find_became_true(history, parsed))) == 1
+        assert len(hits(condition_search.find_became_false(history, parsed))) == 1
+        assert len(condition_search.find_invariant_violations(history, "high", parsed)) == 2
+        assert describe_unknown_paths(history, parsed) == ""
+        assert parsed_texts == [text]

@@ -287,7 +287,7 @@ def test_a_worker_ends_when_its_parent_is_killed(studio: Studio):
         "    started = start(*a, **k); Path('pid').write_text(str(started.pid)); return started\n"
         "sandbox.subprocess.Popen = popen\n"
         "wanted = projection_reference.parse_reference('p.py', catalogue.default_python(), Path.cwd())\n"
-        "fold_projection(Workspace(Path('log.refold')), wanted)\n"
+        "fold_projection(WorkspaceFile(Path('log.refold')), wanted)\n"
     )
     studio.workspace.release()
     root = str(ROOT)

@@ -22,7 +22,9 @@ from storage.folds.projection_rows import ProjectionRow
 from storage.folds.report_rows import InvariantRows, PrintedRows, UpcastRows, read_offsets
 from storage.folds.route_rows import RouteRows
 from storage.workspace import schema
-from storage.workspace.workspace import Workspace, create_workspace
+from storage.workspace.workspace import Workspace
+from storage.workspace.new_workspace import create_workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 OWN = FoldScope(1, "it's main")
 OTHERS = (FoldScope(2, "it's main"), FoldScope(1, "fork"))
@@ -107,7 +109,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         for scope, mark in ((OWN, "own"), *((other, "other") for other in OTHERS)):
             insert_fold(FoldInsertion(connection, scope), mark)
             fold_rows.write_fold(connection, scope, TOTALS)
-    opened = Workspace(path)
+    opened = WorkspaceFile(path)
     yield opened
     opened.close()
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from storage.errors import PositionError
 from storage.log import positions
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_an_event_is_reached_at_its_own_microsecond(
         folder / "w.refold",
         LoadOptions(field_columns={"time": "time"}),
     )
-    workspace = Workspace(folder / "w.refold")
+    workspace = WorkspaceFile(folder / "w.refold")
     for offset, moment in enumerate(moments):
         assert positions.resolve_position(workspace, moment.isoformat()) == offset
         before = moment - timedelta(microseconds=1)

@@ -20,7 +20,7 @@ from gateway.calls import AnswerOutcome, CallKind, Decision
 from storage.coordinates.edit_kind import EditKind
 from storage.errors import WorkspaceError
 from storage.workspace import cell_rules, cell_validation, schema, validation_cache
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support import hostile_workspaces
 from tests.support.hostile_workspaces import Mutation
 from tui import cli
@@ -83,7 +83,7 @@ def check(command: str, ws: Path, what: str) -> None:
 
 
 def test_a_healthy_workspace_passes(stranger: Path) -> None:
-    Workspace(stranger).close()
+    WorkspaceFile(stranger).close()
     for command in hostile_workspaces.COMMANDS:
         assert run(command, stranger)[0] in (0, 1), command
 
@@ -190,7 +190,7 @@ def test_rules_name_existing_tables_and_columns() -> None:
 
 
 def test_view_that_replaces_events_in_an_open_workspace_is_refused(stranger: Path) -> None:
-    workspace = Workspace(stranger)
+    workspace = WorkspaceFile(stranger)
     with workspace.reading() as connection:
         connection.execute("SELECT count(*) FROM events").fetchall()
     workspace.release()
@@ -204,7 +204,7 @@ def test_view_that_replaces_events_in_an_open_workspace_is_refused(stranger: Pat
 def test_file_that_replaces_an_open_workspace_is_validated(stranger: Path, tmp_path: Path) -> None:
     hostile = Path(shutil.copy(stranger, tmp_path / "hostile.refold"))
     change(hostile, "CREATE MACRO count(x) AS 1")
-    workspace = Workspace(stranger)
+    workspace = WorkspaceFile(stranger)
     with workspace.reading():
         hostile.replace(stranger)
         with workspace.reading() as connection:  # the validated file is still open
@@ -218,7 +218,7 @@ def test_file_that_replaces_an_open_workspace_is_validated(stranger: Path, tmp_p
 def test_write_by_refold_needs_no_second_validation(
     stranger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = Workspace(stranger), Workspace(stranger)
+    first, second = WorkspaceFile(stranger), WorkspaceFile(stranger)
     monkeypatch.setattr(
         validation_cache, "_validate", lambda *_: pytest.fail("it was validated again")
     )

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from storage.errors import WorkspaceBusyError
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from storage.workspace.workspace import Workspace
-workspace = Workspace(Path(sys.argv[1]))
+from storage.workspace.workspace_file import WorkspaceFile
+workspace = WorkspaceFile(Path(sys.argv[1]))
 with getattr(workspace, sys.argv[2])() as connection:
     connection.execute("SELECT count(*) FROM events").fetchall()
     print("holding", flush=True)
@@ -61,7 +62,7 @@ def test_readers_share(desk: Any, kept: Path) -> None:
 @pytest.mark.parametrize(("they", "we"), [("reading", "writing"), ("writing", "reading")])
 def test_busy_error_names_the_process_that_holds_the_lock(kept: Path, they: str, we: str) -> None:
     waited_for: list[str] = []
-    workspace = Workspace(kept, wait_seconds=0.3, on_wait=waited_for.append)
+    workspace = WorkspaceFile(kept, wait_seconds=0.3, on_wait=waited_for.append)
     workspace.release()
     with another(HOLD, kept, they, 30) as process:
         message = rf"still in use by .*process {process.pid}\) after 0\.3 s.*--wait"

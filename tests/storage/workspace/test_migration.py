@@ -14,7 +14,7 @@ from storage.marks import bookmarks, watches
 from storage.timelines import forked_workspace
 from storage.workspace import migration, schema
 from storage.workspace.migration import OlderWorkspace
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.fork_bench import PROJECTION
 from tui.cli import run_command
 
@@ -71,7 +71,7 @@ def lived_in(tmp_path_factory):
         run_command(["fork", str(path), "try", "--at", "7", "--drop", "8", "--set", "9", "by", "5"])
         == 0
     )
-    workspace = Workspace(path)
+    workspace = WorkspaceFile(path)
     bookmarks.add_bookmark(workspace, offset=5, note="here", key="s1")
     bookmarks.add_bookmark(forked_workspace.open_timeline(workspace, "try"), offset=6, note="there")
     watches.add_watch(workspace, "states", "count > 3")
@@ -94,7 +94,7 @@ def kept(lived_in, tmp_path: Path):
 
 
 def made(path: Path) -> dict[str, list[dict[str, object]]]:
-    with Workspace(path).reading() as connection:
+    with WorkspaceFile(path).reading() as connection:
         return {name: fetch_arrow(connection, f"FROM {name}").to_pylist() for name in MADE}
 
 
@@ -103,7 +103,7 @@ def test_migration_keeps_what_people_made(kept, version, capfd):
     before = made(kept)
     aged(kept, version)
     with pytest.raises(WorkspaceError, match=f"older refold.*format {version}.*`refold migrate"):
-        Workspace(kept)
+        WorkspaceFile(kept)
     assert run_command(["migrate", str(kept), "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
     assert told["format"] == version
@@ -131,7 +131,7 @@ def test_migrated_workspace_can_be_folded_and_appended_to(kept, capfd):
     shutil.copy(made(kept)["sources"][0]["path"], log)
     with log.open("a") as stream:
         stream.write('{"stream": "s1", "type": "Counted", "data": {"by": 1}}\n')
-    with Workspace(kept).writing() as connection:
+    with WorkspaceFile(kept).writing() as connection:
         connection.execute("UPDATE sources SET path = ?", [str(log)])
     assert loader.load_source([str(log)], kept, loader.LoadOptions()).events == 41
 

@@ -21,6 +21,7 @@ from storage.marks import bookmarks, watches
 from storage.timelines import fork_store, forked_workspace
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.fork_bench import PROJECTION, Bench
 from tui.state import fork_edits
 
@@ -52,15 +53,13 @@ def at_once(folder: Path, commands: list[list[str]]) -> list[tuple[int, str, str
 def another(bench: Bench) -> Workspace:
     """Open the workspace as another process would, without holding a reader's lock."""
     bench.workspace.release()
-    opened = Workspace(bench.workspace.path, wait_seconds=5)
+    opened = WorkspaceFile(bench.workspace.path, wait_seconds=5)
     opened.release()
     return opened
 
 
 def fork_of(bench: Bench, name: str) -> ForkedWorkspace:
-    found = forked_workspace.open_timeline(Workspace(bench.workspace.path), name)
-    assert isinstance(found, ForkedWorkspace)
-    return found
+    return forked_workspace.open_fork(WorkspaceFile(bench.workspace.path), name)
 
 
 def test_concurrent_edits_are_all_saved(bench: Bench) -> None:
@@ -131,7 +130,7 @@ def test_concurrent_appends_load_each_event_once(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(rows(0, 20))
     found = at_once(tmp_path, [["load", "a.jsonl", "-o", "w.refold"]] * 4)
     assert [code for code, *_ in found] == [0] * 4, [errors for *_, errors in found]
-    with Workspace(tmp_path / "w.refold").reading() as connection:
+    with WorkspaceFile(tmp_path / "w.refold").reading() as connection:
         ids = connection.execute('SELECT id FROM events ORDER BY "offset"').fetchall()
     assert [int(id_) for (id_,) in ids] == list(range(20))
 
@@ -220,7 +219,7 @@ def test_removed_fork_does_not_return_with_its_fold(bench: Bench) -> None:
         fork_edits.make(shown, None, lambda step, at: step.drop(at), 4)
     with pytest.raises(WorkspaceError, match="no timeline called 'f'"):
         bookmarks.add_bookmark(shown, offset=3, note="here")
-    assert fork_store.list_forks(Workspace(bench.workspace.path)) == []
+    assert fork_store.list_forks(WorkspaceFile(bench.workspace.path)) == []
 
 
 @pytest.mark.parametrize("of", ["the log", "a fork"])

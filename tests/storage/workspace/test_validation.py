@@ -16,7 +16,7 @@ from storage.errors import RefoldError, WorkspaceError
 from storage.log.event_log import EventLog
 from storage.workspace import macros, schema, validation, validation_cache
 from storage.workspace.macros import LATEST
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 
 def other_latest(before: str, after: str) -> str:
@@ -121,7 +121,7 @@ def changed(path: Path, *statements: str) -> None:
 def test_foreign_object_is_refused(kept: Path, what: str) -> None:
     changed(kept, *FOREIGN[what])
     with pytest.raises(WorkspaceError, match="is refused as a workspace"):
-        Workspace(kept)
+        WorkspaceFile(kept)
 
 
 def test_refusal_names_the_problem_of_a_macro(kept: Path) -> None:
@@ -135,7 +135,7 @@ def test_refusal_names_the_problem_of_a_macro(kept: Path) -> None:
         shutil.copy(kept, copy)
         changed(copy, *FOREIGN[what])
         with pytest.raises(WorkspaceError, match=message):
-            Workspace(copy)
+            WorkspaceFile(copy)
 
 
 def test_workspace_opens_when_duckdb_prints_macros_differently(
@@ -143,10 +143,10 @@ def test_workspace_opens_when_duckdb_prints_macros_differently(
 ) -> None:
     spelled = [replace(m, body=m.body.replace("SELECT ", "select ")) for m in macros.MACROS]
     monkeypatch.setattr(macros, "MACROS", tuple(spelled))
-    Workspace(kept)
+    WorkspaceFile(kept)
     changed(kept, FOREIGN["a macro of ours with another default"][0])
     with pytest.raises(WorkspaceError, match="has defaults"):
-        Workspace(kept)
+        WorkspaceFile(kept)
 
 
 @pytest.mark.parametrize("what", ["a trigger", "a macro that shadows a function"])
@@ -160,21 +160,21 @@ def test_foreign_object_is_refused_by_a_load(desk: Any, own: Path, what: str) ->
 def test_older_format_is_refused_with_what_to_do(kept: Path) -> None:
     changed(kept, "UPDATE workspace SET value = '1' WHERE name = 'format_version'")
     with pytest.raises(WorkspaceError, match=r"older refold .*`refold migrate"):
-        Workspace(kept)
+        WorkspaceFile(kept)
 
 
 def test_newer_format_is_refused_with_what_to_do(kept: Path) -> None:
     newer = schema.FORMAT_VERSION + 1
     changed(kept, f"UPDATE workspace SET value = '{newer}' WHERE name = 'format_version'")
     with pytest.raises(WorkspaceError, match=r"newer refold .*update refold"):
-        Workspace(kept)
+        WorkspaceFile(kept)
 
 
 @pytest.mark.parametrize("size", [0, 11, 5000, 200_000, -1])
 def test_truncated_file_is_refused(kept: Path, size: int) -> None:
     os.truncate(kept, size if size >= 0 else kept.stat().st_size - 1)
     with pytest.raises(WorkspaceError, match=r"damaged or not a workspace"):
-        Workspace(kept)
+        WorkspaceFile(kept)
 
 
 def test_flipped_bytes_are_reported_as_damage_or_do_no_harm(kept: Path) -> None:
@@ -186,7 +186,7 @@ def test_flipped_bytes_are_reported_as_damage_or_do_no_harm(kept: Path) -> None:
         content[start : start + 64] = bytes(byte ^ 0xFF for byte in content[start : start + 64])
         kept.write_bytes(content)
         try:
-            log = EventLog(Workspace(kept))
+            log = EventLog(WorkspaceFile(kept))
             assert [row.offset for row in log.read_events(0, 5)] == [0, 1]
             assert log.read_event(1).data == '{"n":2}'  # type: ignore[union-attr]
         except WorkspaceError as error:
@@ -205,7 +205,7 @@ def test_other_file_is_refused(desk: Any, content: bytes) -> None:
 def test_missing_workspace(desk: Any) -> None:
     for path in (desk.target, desk.folder):
         with pytest.raises(WorkspaceError, match="There is no workspace"):
-            Workspace(path)
+            WorkspaceFile(path)
 
 
 @pytest.mark.parametrize(
@@ -307,24 +307,24 @@ def test_file_is_validated_once_until_another_program_changes_it(
     desk: Any, kept: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in (kept, kept, kept.parent / "." / kept.name):
-        Workspace(path).close()
+        WorkspaceFile(path).close()
     assert looks == [kept]
     monkeypatch.setattr(validation_cache, "_by_path", {})  # as another process
-    workspace = Workspace(kept)
+    workspace = WorkspaceFile(kept)
     with workspace.writing() as connection:
         connection.execute("DELETE FROM events")
     with pytest.raises(ZeroDivisionError), workspace.writing():
         raise ZeroDivisionError
     workspace.close()
-    Workspace(kept).close()
+    WorkspaceFile(kept).close()
     assert looks == [kept]
     changed(kept, "DELETE FROM sources")  # by a stranger
-    Workspace(kept).close()
+    WorkspaceFile(kept).close()
     copy = kept.with_name("copy.refold")
     shutil.copy2(kept, copy)
-    Workspace(copy).close()
+    WorkspaceFile(copy).close()
     copy.replace(kept)
-    Workspace(kept).close()
+    WorkspaceFile(kept).close()
     assert looks == [kept, kept, copy, kept]
 
 
@@ -341,7 +341,7 @@ def test_damaged_or_missing_cache_only_costs_a_validation(
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "refold").write_text("no folder")
     for _ in range(2):
-        Workspace(kept).close()
+        WorkspaceFile(kept).close()
     assert looks == [kept]
     for text in ("{", "[]", '{"x": 1}', json.dumps({str(kept): None}), "\xff"):
         monkeypatch.setattr(validation_cache, "_by_path", {})
@@ -349,5 +349,5 @@ def test_damaged_or_missing_cache_only_costs_a_validation(
         cache_path = tmp_path / "other" / "refold" / "looked-through.json"
         cache_path.parent.mkdir(parents=True, exist_ok=True)
         cache_path.write_text(text, encoding="latin-1")
-        Workspace(kept).close()
+        WorkspaceFile(kept).close()
     assert looks == [kept] * 6

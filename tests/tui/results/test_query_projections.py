@@ -5,7 +5,7 @@ from pathlib import Path
 
 from replay.history import catalogue
 from replay.projection import projection_reference
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import Shop, Sitting, refer
 
 QUERY = """
@@ -16,7 +16,7 @@ SELECT stream AS key, count(*) AS events, max("offset") AS last FROM events GROU
 def _own(shop, folder):
     """A copy of the workspace, as folding writes."""
     shop.workspace.release()
-    return Workspace(Path(shutil.copy(shop.workspace.path, folder / "own.refold")))
+    return WorkspaceFile(Path(shutil.copy(shop.workspace.path, folder / "own.refold")))
 
 
 def _known(seat):

@@ -7,7 +7,7 @@ import pytest
 
 from replay import fold
 from storage.ingest import loader
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import Sitting, refer
 
 PROJECTION = """
@@ -31,7 +31,7 @@ def large(tmp_path: Path):
             log.write(json.dumps({"id": f"e{n}", "stream": "s", "type": "T", "data": data}) + "\n")
     (tmp_path / "p.py").write_text(PROJECTION)
     loader.load_source([str(tmp_path / "log.jsonl")], tmp_path / "log.refold")
-    workspace = Workspace(tmp_path / "log.refold")
+    workspace = WorkspaceFile(tmp_path / "log.refold")
     projection = refer(tmp_path / "p.py")
     assert fold.fold_projection(workspace, projection).part_change_count > ITEMS
     return workspace, projection

@@ -127,12 +127,12 @@ async def test_travelling_while_it_is_folded_and_cancelling(
     tmp_path: Any, projection: Callable[..., Any], sit: Any
 ) -> None:
     from storage.ingest import loader
-    from storage.workspace.workspace import Workspace
+    from storage.workspace.workspace_file import WorkspaceFile
 
     (tmp_path / "big.jsonl").write_bytes(b"".join(generate("orders", 60_000)))
     loader.load_source([str(tmp_path / "big.jsonl")], tmp_path / "big.refold")
     slow = "import time\n" + COUNTER + "    time.sleep(0.0005)\n"
-    workspace = Workspace(tmp_path / "big.refold")
+    workspace = WorkspaceFile(tmp_path / "big.refold")
     async with sit(workspace, projection(slow), at=100, still=False) as seat:
         await seat.until(lambda: "folding" in seat.header)
         await seat.hit("]")

@@ -9,7 +9,7 @@ from replay.document.diff import encode_value
 from replay.history.fold_reports import InvariantViolation
 from replay.projection.offset_span import OffsetSpan
 from replay.projection.projection_reference import Reference
-from replay.query import invariants
+from replay.query import condition_search, invariants
 from replay.query.unknown_paths import describe_unknown_paths
 from storage.workspace.workspace import Workspace
 from tui.cli.support import options, output, progress_display
@@ -93,7 +93,7 @@ def check(
         return _check_properties(workspace, reference, properties, as_json=as_json)
     span = options.parse_span(workspace, start, end)
     history = options.fold_history(workspace, projection, python, span)
-    wanted = {text: text for text in asked} or None
+    wanted = {text: condition_search.parse_condition(history, text) for text in asked} or None
     names = wanted or history.fold_record.invariants
     if not names:
         progress_display.print_message(
@@ -126,8 +126,8 @@ def check(
         )
     for problem in problems:
         progress_display.print_message(problem)
-    for text in asked:
-        progress_display.print_hint(describe_unknown_paths(history, text))
+    for parsed in (wanted or {}).values():
+        progress_display.print_hint(describe_unknown_paths(history, parsed))
     if not rows.count and not problems:
         held = "The invariant holds" if len(names) == 1 else f"All {len(names)} invariants hold"
         progress_display.print_message(

@@ -8,7 +8,6 @@ from replay.export import timeline_log
 from replay.forks import fork_file
 from storage.errors import QueryError
 from storage.timelines import forked_workspace
-from storage.timelines.forked_workspace import ForkedWorkspace
 from tui.cli.commands.fork import timeline_row
 from tui.cli.support import options, output, progress_display
 
@@ -35,8 +34,10 @@ def fork_export(ws: str, name: str, file: Path, replace: bool, wait: float, as_j
     The file also names the fork position and identifies the log. `refold reproduce --timeline
     NAME` writes a pytest file for a fork.
     """
-    forked = forked_workspace.open_timeline(options.open_workspace(ws, wait), name)
-    if not isinstance(forked, ForkedWorkspace):
+    forked = forked_workspace.as_fork(
+        forked_workspace.open_timeline(options.open_workspace(ws, wait), name)
+    )
+    if forked is None:
         raise QueryError("main is the log itself, not a fork; write it with `refold export`.")
     with progress_display.busy_bar(f"writing {file}"):
         size = fork_file.write_fork_file(forked, file, replace=replace)

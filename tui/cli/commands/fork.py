@@ -15,7 +15,7 @@ from storage.errors import QueryError
 from storage.plural import format_count
 from storage.timelines.edits import Edit
 from storage.timelines.fork_store import Fork
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, as_fork
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 from tui.cli.support import config_file, options, output, progress_display
 
@@ -168,19 +168,20 @@ def edit(
     if undo and redo:
         raise click.UsageError(_ONE_OF_THREE)
 
-    def attempt(seen: Workspace) -> ForkedWorkspace | None:
-        if not isinstance(seen, ForkedWorkspace):
+    def attempt(timeline: Workspace) -> ForkedWorkspace | None:
+        fork = as_fork(timeline)
+        if fork is None:
             raise QueryError(
                 "The log itself never changes. Fork it with `refold fork`, and edit the fork."
             )
-        found = _requested_edits(seen, name, edit_options)
+        found = _requested_edits(fork, name, edit_options)
         if undo or redo:
             if found:
                 raise click.UsageError(_ONE_OF_THREE)
-            return edit_builder.undo_last_step(seen) if undo else edit_builder.redo_last_step(seen)
+            return edit_builder.undo_last_step(fork) if undo else edit_builder.redo_last_step(fork)
         if not found:
             raise click.UsageError("Give at least one edit, such as --drop 1204.")
-        return edit_builder.append_edits(seen, found)
+        return edit_builder.append_edits(fork, found)
 
     kept = edit_builder.change(workspace, attempt)
     if kept is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from sample_logs import SAMPLES
-from storage.workspace.workspace import SCREEN_MEMORY_BYTES, Workspace
+from storage.workspace.workspace_file import SCREEN_MEMORY_BYTES, WorkspaceFile
 from tui.cli.support import options, progress_display, source_follower
 from tui.state import view_address
 
@@ -88,11 +88,11 @@ def demo(name: str) -> None:
         if options.is_terminal():
             from tui.app import run_app  # noqa: PLC0415 - Textual is imported for the screen only
 
-            workspace = Workspace(target, memory_bytes=SCREEN_MEMORY_BYTES)
+            workspace = WorkspaceFile(target, memory_bytes=SCREEN_MEMORY_BYTES)
             run_app(
                 workspace, [options.projection_reference(str(sample.wrong_projection))], at=None
             )
         else:
             from tui.cli.commands.demo import print_tour  # noqa: PLC0415 - only needed without a terminal
 
-            print_tour(sample, Workspace(target))
+            print_tour(sample, WorkspaceFile(target))

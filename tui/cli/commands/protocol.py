@@ -12,6 +12,7 @@ from storage.errors import QueryError
 from storage.ingest import loader
 from storage.log.event_log import EventDetail, EventLog
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tui.cli.support import options, output
 from tui.text.sanitize import sanitize_line
 
@@ -85,7 +86,7 @@ def _sample_events(limit: int) -> list[EventDetail]:
     with TemporaryDirectory() as folder:
         target = Path(folder) / "orders.refold"
         loader.load_source([str(SAMPLES["orders"].log)], target)
-        return _first_events(Workspace(target), limit)
+        return _first_events(WorkspaceFile(target), limit)
 
 
 def _first_events(workspace: Workspace, limit: int) -> list[EventDetail]:

@@ -131,6 +131,7 @@ def find(
     workspace = options.open_workspace(ws, wait, timeline)
     span = options.parse_span(workspace, start, end)
     history = options.fold_history(workspace, projection, python, span)
+    parsed = condition_search.parse_condition(history, condition)
     after = span.position_before if span else START
     others = 0
 
@@ -138,7 +139,7 @@ def find(
         nonlocal others
         for stretch in (
             condition_search.find_became_false if ended else condition_search.find_became_true
-        )(history, condition):
+        )(history, parsed):
             others += stretch.mismatched_states
             yield from (hit for hit in stretch.transitions if hit.offset > after)
             if span is not None and stretch.last_offset >= span.last:
@@ -165,7 +166,7 @@ def find(
         progress_display.print_message(
             "The state of a large document shows only the parts that the event changed."
         )
-    progress_display.print_hint(describe_unknown_paths(history, condition))
+    progress_display.print_hint(describe_unknown_paths(history, parsed))
 
 
 def _transition_rows(history: History, hits: Iterator[Transition]) -> Iterator[dict[str, Any]]:

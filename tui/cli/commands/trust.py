@@ -8,7 +8,7 @@ import click
 from storage.errors import WorkspaceError
 from storage.ingest.named_files import list_named_files
 from storage.workspace import validation_cache
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tui.cli.support import config_file, options, output
 from tui.cli.support.consent import Isolation, agreed_digests, keep_agreement, revoke_agreement
 from tui.text.sanitize import sanitize_line
@@ -74,7 +74,7 @@ def _workspace_rows(
     file: Path, *, only_list: bool, revoke: bool
 ) -> list[tuple[dict[str, Any], str]]:
     """Return the files that a workspace names, each as a JSON row and as text."""
-    workspace = Workspace(file)
+    workspace = WorkspaceFile(file)
     named = list_named_files(workspace)
     workspace.close()
     if not only_list:

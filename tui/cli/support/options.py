@@ -21,6 +21,7 @@ from storage.ingest.io.fingerprints import SourceChange
 from storage.log import positions
 from storage.timelines import forked_workspace
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tui.cli.support import config_file, output, progress_display
 
 if TYPE_CHECKING:
@@ -136,14 +137,14 @@ def _open_or_load(ws: str, wait: float, memory: int | None) -> Workspace:
     if memory is not None:
         workspace_options["memory_bytes"] = memory
     if is_workspace(ws):
-        workspace = Workspace(path, **workspace_options)
+        workspace = WorkspaceFile(path, **workspace_options)
         for file, change in provenance.detect_source_changes(workspace).items():
             _warn_of_change(file, change, workspace)
         return workspace
     from storage.ingest import loader, sources  # noqa: PLC0415 - a workspace needs none of the formats
 
     target = loader.choose_default_target(ws)
-    if not target.exists() or _is_behind(Workspace(target, **workspace_options), ws):
+    if not target.exists() or _is_behind(WorkspaceFile(target, **workspace_options), ws):
         try:
             with progress_display.load_bar(sources.stored_name(ws)) as progress:
                 loader.load_source(
@@ -155,7 +156,7 @@ def _open_or_load(ws: str, wait: float, memory: int | None) -> Workspace:
             progress_display.print_message(
                 f"{error.message} The workspace stays as it was last loaded."
             )
-    return Workspace(target, **workspace_options)
+    return WorkspaceFile(target, **workspace_options)
 
 
 def states_between(

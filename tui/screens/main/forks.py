@@ -20,7 +20,7 @@ from storage.log.positions import START
 from storage.plural import format_count
 from storage.timelines import event_json, fork_store, forked_workspace
 from storage.timelines.edits import EVENT_FIELDS, Edit, EditedEvent
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import ForkedWorkspace, as_fork
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 from tui.commands import requirement_names
 from tui.results import fork_queries
@@ -65,7 +65,7 @@ class ForksScreen(CallsScreen):
     @property
     def available_needs(self) -> set[str]:
         return super().available_needs | requirement_names(
-            fork=isinstance(self._workspace, ForkedWorkspace),
+            fork=bool(self._workspace.lineage),
             beside=self.parent_comparison is not None,
             conflict=self.conflict is not None,
         )
@@ -218,7 +218,7 @@ class ForksScreen(CallsScreen):
         """Edit the current fork at a position (default: the current one). On any other timeline,
         ask for a name and fork first. `typed` is the prompt input to correct on an error."""
         position = self.position if position is None else position
-        if isinstance(self._workspace, ForkedWorkspace):
+        if self._workspace.lineage:
             self._apply_edit(None, wish, typed, position)
         else:
             self._pending_edit = wish
@@ -255,8 +255,9 @@ class ForksScreen(CallsScreen):
 
     def _open_timeline(self, workspace: Workspace, *, keep: bool = False) -> None:
         """Show another timeline at the same event. Call it in a thread."""
-        if keep and isinstance(workspace, ForkedWorkspace):
-            edit_builder.save_fork(workspace)
+        fork = as_fork(workspace)
+        if keep and fork is not None:
+            edit_builder.save_fork(fork)
         outlook = self._model.query_timeline(workspace)
         label = self._workspace.label_at(self.position)
         try:
@@ -361,10 +362,10 @@ class ForksScreen(CallsScreen):
     def _resolve_conflict(self, text: str) -> None:
         from replay.forks import fork_merge  # noqa: PLC0415 - it imports Arrow
 
-        workspace, conflict = self._workspace, self.conflict
+        fork, conflict = as_fork(self._workspace), self.conflict
         try:
-            if conflict is not None and isinstance(workspace, ForkedWorkspace):
-                made = fork_merge.resolve_conflict(workspace, conflict, text)
+            if conflict is not None and fork is not None:
+                made = fork_merge.resolve_conflict(fork, conflict, text)
                 self._open_timeline(edit_builder.save_fork(made))
         except RefoldError as error:
             self.app.call_from_thread(self.show_error, error.message)
@@ -387,8 +388,9 @@ class ForksScreen(CallsScreen):
 
     def action_both_logs(self) -> None:
         """List the events of fork and parent side by side, around the edits."""
-        if isinstance(self._workspace, ForkedWorkspace):
-            self.run_query(partial(fork_queries.side_by_side_events, self._model, self._workspace))
+        fork = as_fork(self._workspace)
+        if fork is not None:
+            self.run_query(partial(fork_queries.side_by_side_events, self._model, fork))
 
     def compare_with_parent(self) -> None:
         """Compare the current fork with its parent, after a fold."""
@@ -400,8 +402,9 @@ class ForksScreen(CallsScreen):
         workspace = self._workspace
         try:
             found = compare_with_parent(self._model.history)
-            if isinstance(workspace, ForkedWorkspace):
-                said = fork_queries.what_if_banner(workspace, found)
+            fork = as_fork(workspace)
+            if fork is not None:
+                said = fork_queries.what_if_banner(fork, found)
         except RefoldError as error:
             said = error.message
         self.app.call_from_thread(self._show_parent_comparison, workspace, found, said)

@@ -12,7 +12,6 @@ from textual import work
 from storage.errors import RefoldError
 from storage.log.event_log import LogExtent
 from storage.timelines import forked_workspace
-from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from tui.screens.main.sweeps import SweepsScreen
 from tui.state.snapshot import TimelineView
@@ -44,7 +43,7 @@ class LogFollowScreen(SweepsScreen):
         if now == self._last_file_stamp:
             return
         try:
-            if isinstance(workspace, ForkedWorkspace):
+            if workspace.lineage:
                 outlook = self._model.query_timeline(
                     forked_workspace.open_timeline(workspace.main_workspace, workspace.timeline)
                 )

@@ -21,7 +21,7 @@ from replay.document import paths
 from replay.history.history import History
 from storage.errors import RefoldError
 from storage.log.positions import START
-from storage.timelines.forked_workspace import ForkedWorkspace
+from storage.timelines.forked_workspace import as_fork
 from tui import commands
 from tui.commands import COMMANDS, Command, bindings
 from tui.folding.controller import FoldController
@@ -231,10 +231,8 @@ class MainScreen(LogFollowScreen):
         self._jumps = PositionHistory()
         self.parent_comparison, self._beside_of = None, None
         self._model.show_timeline(outlook)
-        fork = outlook.workspace
-        self.show_what_if(
-            fork_queries.what_if_banner(fork, None) if isinstance(fork, ForkedWorkspace) else ""
-        )
+        fork = as_fork(outlook.workspace)
+        self.show_what_if("" if fork is None else fork_queries.what_if_banner(fork, None))
         events = self.query_one(EventsPane)
         events.show_all(outlook.extent.event_count)
         self.query_one(DocumentsPane).clear_pages()

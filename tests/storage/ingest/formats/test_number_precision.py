@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from storage.ingest.loader import load_source
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 digits = st.text("0123456789", min_size=1, max_size=25)
 whole = digits.map(lambda text: text.lstrip("0") or "0")
@@ -67,7 +67,7 @@ def kept(lines: list[str]) -> list[str]:
         log, target = Path(folder) / "log.jsonl", Path(folder) / "log.refold"
         log.write_bytes("".join(line + "\n" for line in lines).encode())
         load_source([str(log)], target)
-        with Workspace(target).reading() as connection:
+        with WorkspaceFile(target).reading() as connection:
             rejects = connection.execute("SELECT reason, text FROM rejects").fetchall()
             assert rejects == []
             rows = connection.execute('SELECT data FROM events ORDER BY "offset"').fetchall()
@@ -108,6 +108,6 @@ def test_in_scalar_fields(values: list[str]) -> None:
         from storage.ingest.loader import LoadOptions
 
         load_source([str(log)], target, LoadOptions(field_columns={"id": "id"}))
-        with Workspace(target).reading() as connection:
+        with WorkspaceFile(target).reading() as connection:
             rows = connection.execute('SELECT id FROM events ORDER BY "offset"').fetchall()
     assert [row[0] for row in rows] == ["x", *values]

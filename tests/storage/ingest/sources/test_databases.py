@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from storage.errors import SourceError
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support import servers
 
 ID = "0190a000-0000-7000-8000-00000000000{}"
@@ -400,7 +400,7 @@ def test_databases_in_a_file(desk: Any, kind: str, named: str) -> None:
     connection.close()
     assert desk.load(name).appended == 1
     assert desk.column("revision") == [0, 1, 2, 3]
-    assert Workspace(desk.target)
+    assert WorkspaceFile(desk.target)
 
 
 def test_lists_and_floats_of_a_duckdb_file_are_unchanged(desk: Any) -> None:

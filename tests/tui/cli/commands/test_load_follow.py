@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 MAIN = "from tui.cli import main; main()"
 
@@ -22,7 +22,7 @@ def grow(path, first, count):
 
 
 def events(path):
-    workspace = Workspace(path, wait_seconds=5)
+    workspace = WorkspaceFile(path, wait_seconds=5)
     with workspace.reading() as connection:
         found = [
             row[0]

@@ -9,7 +9,7 @@ from gateway.exchange import import_export
 from gateway.ports import PortSet
 from replay import fold
 from storage.ingest import loader
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import Shop, Sitting, refer
 
 SOURCE = """
@@ -59,7 +59,7 @@ def till(tmp_path: Path):
     )
     path = tmp_path / "till.refold"
     loader.load_source([str(events)], path)
-    workspace = Workspace(path)
+    workspace = WorkspaceFile(path)
     import_export.import_recordings(workspace, journal, PortSet())
     (tmp_path / "till.py").write_text(SOURCE)
     fold.fold_projection(workspace, refer(tmp_path / "till.py"))

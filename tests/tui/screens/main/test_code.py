@@ -11,6 +11,7 @@ import pytest
 from replay import fold
 from storage.workspace import validation_cache
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import refer
 
 ADDS = 'round(state["refunded"] + event.data["amount"], 2)'
@@ -26,7 +27,7 @@ def own(shop: Any, tmp_path: Path) -> tuple[Workspace, Path]:
     identity = validation_cache.read_identity(copied)
     assert identity is not None
     validation_cache.mark_validated(copied, identity, own=True)
-    workspace = Workspace(copied)
+    workspace = WorkspaceFile(copied)
     fold.fold_projection(workspace, refer(path))
     return workspace, path
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tui.app import RefoldApp
 from tui.screens.main import debugger
 
@@ -71,7 +71,7 @@ async def test_a_reproduction_is_exported_beside_the_workspace(
     shop.workspace.release()
     copy = tmp_path / "orders.refold"
     shutil.copy(shop.workspace.path, copy)
-    async with sit(Workspace(copy), shop.wrong, at=878) as seat:
+    async with sit(WorkspaceFile(copy), shop.wrong, at=878) as seat:
         await seat.press("E")
         folder = tmp_path / "order-129@878"
         assert f"to {folder}; test_order_129_at_878.py asserts: " in seat.said[-1]

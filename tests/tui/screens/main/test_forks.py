@@ -18,6 +18,7 @@ from storage.coordinates.edit_kind import EditKind
 from storage.ingest import loader
 from storage.timelines import fork_store
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import Sitting, refer
 from tui.screens.dialogs.editor import EditorScreen
 from tui.screens.dialogs.timelines import TimelinesScreen
@@ -41,7 +42,7 @@ def till(tmp_path: Path):
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     loader.load_source([str(source)], tmp_path / "till.refold")
     (tmp_path / "till.py").write_text(SOURCE)
-    workspace = Workspace(tmp_path / "till.refold")
+    workspace = WorkspaceFile(tmp_path / "till.refold")
     fold.fold_projection(workspace, refer(tmp_path / "till.py"))
     return workspace
 
@@ -75,7 +76,7 @@ async def test_an_edit_of_the_log_forks_it_first(till, sit: Sitting):
         await seat.press("G")
         await seat.type("d", "till-0")
         assert f"total {sum(range(0, 40, 4)) - 8}" in document(seat).replace("  ", " ")
-    (fork,) = fork_store.list_forks(Workspace(till.path))
+    (fork,) = fork_store.list_forks(WorkspaceFile(till.path))
     assert [(e.kind, str(e.label)) for e in fork.active_edits] == [(EditKind.DROP, "8")]
 
 
@@ -294,7 +295,7 @@ async def test_without_code_a_fork_is_kept_and_not_folded(till, sit: Sitting):
         await seat.press("D", "enter")
         await folded(seat, "what-if-1, forked from main at 7 · 1 edit")
         assert "no projection" in seat.header
-    assert [fork.name for fork in fork_store.list_forks(Workspace(till.path))] == ["what-if-1"]
+    assert [fork.name for fork in fork_store.list_forks(WorkspaceFile(till.path))] == ["what-if-1"]
 
 
 async def test_a_call_is_answered_otherwise_on_a_fork(till, sit: Sitting, tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage.ingest import loader
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import Sitting, refer
 
 
@@ -41,7 +41,7 @@ def till(tmp_path: Path):
 
 async def test_a_growing_log(till, sit: Sitting):
     path, code = till
-    async with sit(Workspace(path.with_suffix(".refold")), code) as seat:
+    async with sit(WorkspaceFile(path.with_suffix(".refold")), code) as seat:
         await seat.until(lambda: "folded 10" in seat.header)
         assert seat.position == 9
         grow(path, 10, 5)
@@ -64,7 +64,7 @@ async def test_a_growing_log(till, sit: Sitting):
 
 async def test_a_fork_of_a_growing_log(till, sit: Sitting):
     path, code = till
-    async with sit(Workspace(path.with_suffix(".refold")), code) as seat:
+    async with sit(WorkspaceFile(path.with_suffix(".refold")), code) as seat:
         await seat.until(lambda: "folded 10" in seat.header)
         await seat.type(":", "4")
         await seat.press("D", "enter")

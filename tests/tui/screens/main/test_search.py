@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 from replay import fold
 from storage.marks import bookmarks, watches
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import Shop, refer
 from tui.app import RefoldApp
 from tui.results import projection_queries
@@ -30,7 +30,7 @@ def own(shop: Shop, tmp_path: Path) -> Shop:
     for path in shop.workspace.path.parent.iterdir():
         if path.is_file():
             shutil.copy(path, tmp_path / path.name)
-    workspace = Workspace(tmp_path / shop.workspace.path.name)
+    workspace = WorkspaceFile(tmp_path / shop.workspace.path.name)
     right, wrong = (refer(tmp_path / Path(r.text).name) for r in (shop.right, shop.wrong))
     fold.fold_projection(workspace, wrong)
     fold.fold_projection(workspace, right)
@@ -202,7 +202,7 @@ async def test_a_watch_becomes_a_lane(own: Shop, sit: Any) -> None:
         await seat.type("f", "type = 'RefundIssued'")
         await seat.press("+")
         await seat.until(lambda: len(seat.pane_strip().splitlines()) == lines + 1)
-    workspace = Workspace(own.workspace.path)
+    workspace = WorkspaceFile(own.workspace.path)
     assert [w.scope for w in watches.list_watches(workspace)] == ["states", "events"]
     workspace.close()
     async with sit(own.workspace, own.right, at=0) as seat:
@@ -227,7 +227,7 @@ async def test_bookmarks_with_notes(own: Shop, sit: Any) -> None:
         await seat.press("-")
         await seat.until(lambda: "▾" not in seat.pane_strip())
         assert not shown(seat)
-    workspace = Workspace(own.workspace.path)
+    workspace = WorkspaceFile(own.workspace.path)
     assert bookmarks.list_bookmarks(workspace) == []
     workspace.close()
 
@@ -255,7 +255,7 @@ async def test_an_address_leads_back(shop: Any, sit: Any) -> None:
     place = view_address.parse_address(copied[0])
     assert place.workspace == shop.workspace.path.resolve()
     assert (place.position, place.key) == (str(BROKEN), "order-245")
-    app = RefoldApp(Workspace(place.workspace), (), at=int(place.position), place=place)
+    app = RefoldApp(WorkspaceFile(place.workspace), (), at=int(place.position), place=place)
     async with app.run_test(size=(120, 40)) as pilot:
         deadline = time.monotonic() + 10
         while app.travel.query_one("#document").path != line and time.monotonic() < deadline:

@@ -4,7 +4,7 @@ import pytest
 from textual.widgets import Input
 
 from storage.timelines import fork_store
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import Sitting
 from tests.tui.screens.main.test_forks import code, document, folded, till  # noqa: F401 - a fixture
 from tui.screens.dialogs.sweep_form import SweepForm
@@ -46,12 +46,14 @@ async def test_a_value_is_varied_and_the_best_fork_opened(till, sit: Sitting):  
             ("15", "787", "1"),
             ("5", "777", "1"),
         ]
-        assert fork_store.list_forks(Workspace(till.path)) == []
+        assert fork_store.list_forks(WorkspaceFile(till.path)) == []
         await seat.hit("r")
         await seat.until(lambda: "lowest sum(state.total) first" in seat.screen_text())
         await seat.hit("enter")
         await folded(seat, "sweep-0, forked from main at 7 · 1 edit · 1 document differs")
-        assert [fork.name for fork in fork_store.list_forks(Workspace(till.path))] == ["sweep-0"]
+        assert [fork.name for fork in fork_store.list_forks(WorkspaceFile(till.path))] == [
+            "sweep-0"
+        ]
 
         await seat.hit("*")
         await listed(seat)
