@@ -42,16 +42,13 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_log(tmp_path / "log.jsonl", 6)
     (tmp_path / "p.py").write_text(PROJECTION)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = cli.run_command(list(arguments))
         said = capsys.readouterr()
         return code, said.out, said.err
 
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 def lines(text: str) -> list[dict[str, Any]]:
