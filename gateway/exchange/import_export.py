@@ -4,7 +4,6 @@ Recordings are redacted on import, and once more on export.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ from gateway.exchange import har, journal, vcr
 from gateway.ports import PortSet
 from gateway.recording_store import Recording
 from gateway.redaction import Redactor
+from storage.atomic_write import atomic_path
 from storage.errors import SourceError
 from storage.workspace.metadata import read_metadata, write_metadata
 from storage.workspace.workspace import Workspace
@@ -104,9 +104,8 @@ def export_recordings(workspace: Workspace, path: Path) -> RecordingExportResult
         )
     redaction_pass = _RedactionPass(Redactor())
     http_only = writer is not journal.write_journal
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        with unfinished.open("wb") as stream:
+        with atomic_path(path) as unfinished, unfinished.open("wb") as stream:
             stream.writelines(
                 writer(
                     redaction_pass.redact_all(
@@ -114,11 +113,8 @@ def export_recordings(workspace: Workspace, path: Path) -> RecordingExportResult
                     )
                 )
             )
-        unfinished.replace(path)
     except OSError as error:
         raise SourceError(f"{path} can't be written: {error.strerror}.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return RecordingExportResult(
         redaction_pass.passed_count, redaction_pass.left_out_count, redaction_pass.has_changed
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.atomic_write import atomic_path
 from storage.errors import QueryError
 from storage.log import event_lines
 from storage.workspace.workspace import Workspace
@@ -35,16 +36,15 @@ def write_timeline_log(
     """
     if path.suffix not in (".jsonl", ".ndjson", ".json", ".parquet"):
         raise QueryError(f"{path} has no known format. Name it .jsonl or .parquet.")
+    exists_error = QueryError(f"{path} exists already. Overwrite it with --replace.")
     if path.exists() and not replace:
-        raise QueryError(f"{path} exists already. Overwrite it with --replace.")
-    unfinished = path.with_name(f"{path.name}.part")
+        raise exists_error
+    write_as = _write_parquet if path.suffix == ".parquet" else _write_json_lines
     try:
-        write_as = _write_parquet if path.suffix == ".parquet" else _write_json_lines
-        count = write_as(workspace, unfinished, on_progress)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return count
+        with atomic_path(path, replace=replace) as unfinished:
+            return write_as(workspace, unfinished, on_progress)
+    except FileExistsError as error:  # it was created meanwhile
+        raise exists_error from error
 
 
 def _write_json_lines(workspace: Workspace, path: Path, on_progress: Callable[[int], None]) -> int:

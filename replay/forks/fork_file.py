@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from storage.atomic_write import write_atomically
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import PositionError, QueryError, SourceError
@@ -57,7 +58,7 @@ def write_fork_file(forked_workspace: ForkedWorkspace, path: Path, *, replace: b
     Raises `QueryError` if the file exists and `replace` is false.
     """
     if path.exists() and not replace:
-        raise QueryError(f"{path} exists already. Overwrite it with --replace.")
+        raise _file_exists_error(path)
     lineage = list_fork_values(forked_workspace)
     with forked_workspace.main_workspace.reading() as connection:
         fingerprint = log_fingerprint.take_log_fingerprint(
@@ -67,13 +68,16 @@ def write_fork_file(forked_workspace: ForkedWorkspace, path: Path, *, replace: b
     content = msgspec.json.encode(
         _ForkFile(FORMAT_VERSION, log, [_build_fork_entry(one) for one in lineage])
     )
-    unfinished = path.with_name(f"{path.name}.part")
+    lines = msgspec.json.format(content, indent=1) + b"\n"
     try:
-        unfinished.write_bytes(msgspec.json.format(content, indent=1) + b"\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path.stat().st_size
+        write_atomically(path, lines, replace=replace)
+    except FileExistsError as error:  # it was created meanwhile
+        raise _file_exists_error(path) from error
+    return len(lines)
+
+
+def _file_exists_error(path: Path) -> QueryError:
+    return QueryError(f"{path} exists already. Overwrite it with --replace.")
 
 
 def apply_fork_file(workspace: Workspace, path: Path, name: str | None = None) -> ForkedWorkspace:

@@ -13,11 +13,12 @@ import pty
 import select
 import signal
 import termios
-import threading
 import tty
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
+
+from replay.worker_host.sigint import handled_signals
 
 _PIECE = 1 << 16
 _STANDARD = (0, 1, 2)
@@ -80,20 +81,23 @@ class DebugTerminal:
             yield
             return
         self._kill = kill
-        before = self._catch_signals()
-        try:
-            if self.reads:
-                self._saved = termios.tcgetattr(0)
-                tty.setraw(0, termios.TCSADRAIN)
-                modes = termios.tcgetattr(0)
-                modes[1] = self._saved[1]  # keep the line ends of refold's own output
-                termios.tcsetattr(0, termios.TCSADRAIN, modes)
-            yield
-        finally:
-            self.drain()
-            self._restore()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with (
+            handled_signals(self._copy_size, signal.SIGWINCH),
+            handled_signals(self._end, *_ENDS),
+        ):
+            try:
+                if self.reads:
+                    self._saved = termios.tcgetattr(0)
+                    tty.setraw(0, termios.TCSADRAIN)
+                    modes = termios.tcgetattr(0)
+                    modes[1] = self._saved[1]  # keep the line ends of refold's own output
+                    termios.tcsetattr(0, termios.TCSADRAIN, modes)
+                yield
+            finally:
+                try:
+                    self.drain()
+                finally:
+                    self._restore()
 
     def close(self) -> None:
         """Close all open descriptors."""
@@ -160,14 +164,6 @@ class DebugTerminal:
             with contextlib.suppress(OSError):
                 size = fcntl.ioctl(self._user, termios.TIOCGWINSZ, bytes(8))
                 fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
-
-    def _catch_signals(self) -> dict[int, Any]:
-        if threading.current_thread() is not threading.main_thread():
-            return {}
-        before: dict[int, Any] = {signal.SIGWINCH: signal.signal(signal.SIGWINCH, self._copy_size)}
-        for number in _ENDS:
-            before[number] = signal.signal(number, self._end)
-        return before
 
     def _end(self, number: int, _: FrameType | None) -> None:
         """Restore the terminal, kill the process, and end with the signal's default action."""

@@ -8,12 +8,11 @@ file may retain overwritten bytes.
 """
 
 import base64
-import hashlib
 import html
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import pyarrow as pa
@@ -22,8 +21,10 @@ from storage.errors import SourceError
 from storage.ingest.io import keyed_hash, raw_json
 from storage.ingest.mapping import PAYLOAD_FIELDS
 
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
 SCALAR_FIELDS = ("stream", "type", "id", "correlation_id", "causation_id")
-_NONCE_BYTES = 16
 _PAIR_NAMES = frozenset(("name", "key", "field", "header", "parameter", "property", "@name", "id"))
 _PAIR_VALUES = frozenset(("value", "values", "val", "content", "#text", "text"))
 _MOST_OF_PAIR = 12
@@ -63,7 +64,7 @@ class Redaction:
                 )
             self.steps_by_field.setdefault(field, []).append(tuple(steps))
         self._key = (keyed_hash.load_or_create_key() if key is None else key) if paths else b""
-        self._line_key = os.urandom(32)
+        self._line_key = base64.urlsafe_b64encode(os.urandom(32))
 
     def __bool__(self) -> bool:
         return bool(self.steps_by_field)
@@ -178,23 +179,23 @@ class Redaction:
 
     def encrypt_lines(self, texts: pa.ChunkedArray) -> pa.Array:
         """Return lines encrypted with a key that only this process has."""
+        encrypt = self._line_cipher().encrypt
         return pa.array(
-            [None if text is None else self._encrypt_line(text) for text in texts.to_pylist()],
+            [
+                None if text is None else encrypt(text.encode()).decode()
+                for text in texts.to_pylist()
+            ],
             pa.string(),
         )
 
-    def decrypt_line(self, text: str) -> str:
-        """Return the line that `encrypt_lines` encrypted."""
-        packed = base64.b85decode(text)
-        return _xor_with_key_stream(
-            self._line_key, packed[:_NONCE_BYTES], packed[_NONCE_BYTES:]
-        ).decode()
+    def _line_cipher(self) -> "Fernet":
+        from cryptography.fernet import Fernet  # noqa: PLC0415 - few loads have lines to repair
 
-    def _encrypt_line(self, text: str) -> str:
-        nonce = os.urandom(_NONCE_BYTES)
-        return base64.b85encode(
-            nonce + _xor_with_key_stream(self._line_key, nonce, text.encode())
-        ).decode()
+        return Fernet(self._line_key)
+
+    def decrypt_line(self, text: str) -> str:
+        """Return the line that `encrypt_lines` encrypted; raises `InvalidToken` if it was changed."""
+        return self._line_cipher().decrypt(text.encode()).decode()
 
 
 class ValueRemoval(Redaction):
@@ -241,10 +242,3 @@ def _iterate_scalars(value: Any) -> Iterator[str]:
         yield from _iterate_scalars(item)
     if not isinstance(value, (dict, list, bool, type(None))):
         yield str(value)
-
-
-def _xor_with_key_stream(key: bytes, nonce: bytes, data: bytes) -> bytes:
-    """Return the data XORed with SHAKE-256 of key and nonce; a second call restores the data."""
-    stream = hashlib.shake_256(key + nonce).digest(len(data))
-    mixed = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")
-    return mixed.to_bytes(len(data), "big")

@@ -1,7 +1,6 @@
 """Writes a workspace under a temporary name and renames it only when it is complete."""
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from storage.atomic_write import link_into_place
 from storage.db.duckdb_errors import translate_error
 from storage.db.isolated_connection import connect_isolated
 from storage.db.locked_connection import FileInUseError, LockedConnection, count_releases
@@ -19,8 +19,6 @@ from storage.workspace.file_opening import FileOpener, LockWait
 
 Placing = Callable[[Path, Path], None]
 """Moves a finished file to its target."""
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-"""Error numbers of file systems that don't support hard links."""
 
 
 def place_new(unfinished: Path, target: Path) -> None:
@@ -28,20 +26,11 @@ def place_new(unfinished: Path, target: Path) -> None:
     if not target.exists():  # a write-ahead log without a workspace remains from a removed one
         Path(f"{target}.wal").unlink(missing_ok=True)
     try:
-        os.link(unfinished, target)
-        unfinished.unlink()
+        link_into_place(unfinished, target)
     except FileExistsError as error:
         raise StaleError(
             f"{target} was created by another refold process meanwhile; run this again to add to it."
         ) from error
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if target.exists():
-            raise StaleError(
-                f"{target} was created by another refold process meanwhile; run this again to add to it."
-            ) from error
-        unfinished.replace(target)
 
 
 def place_over(unfinished: Path, target: Path) -> None:

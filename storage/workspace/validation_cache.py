@@ -20,6 +20,7 @@ import duckdb
 import msgspec
 
 from storage import config_dir, regular_file
+from storage.atomic_write import write_atomically
 from storage.db.duckdb_errors import translate_error
 from storage.errors import WorkspaceError
 from storage.workspace import cell_validation, schema, validation
@@ -135,13 +136,12 @@ def _save_entry(path: Path, entry: Remembered) -> None:
     name = str(path.absolute())
     _by_path[name] = entry
     cache_path = _cache_path()
-    unfinished = cache_path.with_name(f"{cache_path.name}.{os.getpid()}")
     with suppress(OSError), _locked(cache_path):  # without an entry the file is validated again
         entries = _read_cache()
         entries.pop(name, None)
         entries[name] = entry
-        unfinished.write_bytes(msgspec.json.encode(dict(list(entries.items())[-_MAX_FILES:])))
-        unfinished.replace(cache_path)
+        content = msgspec.json.encode(dict(list(entries.items())[-_MAX_FILES:]))
+        write_atomically(cache_path, content, is_private=True)
 
 
 @contextmanager

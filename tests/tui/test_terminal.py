@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+PROJECTION = "def apply(state, event):\n    state['n'] = state.get('n', 0) + 1\n"
+
 
 class Terminal:
     """A screen in a terminal of its own."""
@@ -21,6 +23,20 @@ class Terminal:
         self.child = child
         self._terminal = terminal
         self.seen = b""
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._terminal, keys)
+
+    def read_to_the_end(self, seconds: float = 20) -> bytes:
+        """What is written until the last process of the terminal has ended."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if select.select([self._terminal], [], [], 0.1)[0]:
+                try:
+                    self.seen += os.read(self._terminal, 65_536)
+                except OSError:
+                    return self.seen
+        raise AssertionError(self.seen[-2_000:])
 
     def until(self, wanted: bytes, seconds: float = 20) -> None:
         deadline = time.monotonic() + seconds
@@ -58,6 +74,17 @@ def test_who_ends_it_gets_the_terminal_back_as_it_was(log: Any, number: int) -> 
         os.kill(terminal.child, number)
         terminal.until(b"1049l")  # the other screen is left
         terminal.until(b"?25h")  # and the cursor is seen
+
+
+def test_the_screen_leaves_no_object_of_duckdb_behind(log: Any, tmp_path: Path) -> None:
+    """DuckDB's bindings would list them on the terminal when the process ends."""
+    path: Path = log({"stream": "s", "type": "T", "data": {}}).path
+    (tmp_path / "p.py").write_text(PROJECTION)
+    with opened(str(path), "-p", str(tmp_path / "p.py")) as terminal:
+        terminal.until(b"help")
+        terminal.press(b"q")
+        terminal.until(b"1049l")
+        assert b"nanobind" not in terminal.read_to_the_end()
 
 
 def test_what_is_wrong_with_a_followed_source_is_told(

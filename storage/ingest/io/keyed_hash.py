@@ -4,9 +4,6 @@ The key lies in the user's configuration and never in a workspace, because with 
 could be guessed.
 """
 
-import contextlib
-import errno
-import fcntl
 import hashlib
 import hmac
 import os
@@ -16,13 +13,13 @@ import stat
 from pathlib import Path
 
 from storage import config_dir
+from storage.atomic_write import write_atomically
 from storage.errors import ConfigurationError
 
 PLACEHOLDER_PATTERN = re.compile(r"redacted-[0-9a-f]{16}")
 _WRITTEN = re.compile(rb"[0-9a-fA-F]{64}")
 """The content of a key's file: 32 bytes in hexadecimal."""
 _MOST_BYTES = 4_096
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 def key_path() -> Path:
@@ -77,14 +74,9 @@ def _no_key(path: Path, what: str) -> ConfigurationError:
 def _create_key(path: Path) -> bytes:
     """Create the key completely or not at all; return the key in the file afterwards."""
     made = secrets.token_bytes(32)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write_whole(unfinished, made.hex().encode())
-            _put_in_place(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_atomically(path, made.hex().encode(), replace=False, is_private=True)
     except FileExistsError:
         pass  # another process was faster: its key is the user's key
     except OSError as error:
@@ -98,36 +90,6 @@ def _create_key(path: Path) -> bytes:
             f"The redaction key {path} was deleted while it was created. Run the command again."
         )
     return found
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(descriptor)
-
-
-def _put_in_place(unfinished: Path, path: Path) -> None:
-    """Give the file its final name; raises `FileExistsError` if a file has this name."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        try:
-            os.link(unfinished, path)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            # A file system without hard links, such as exFAT.
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            if path.exists():
-                raise FileExistsError(path) from error
-            unfinished.replace(path)
-        with contextlib.suppress(
-            OSError
-        ):  # some file systems can't, and the key is whole either way
-            os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def make_placeholder(key: bytes, secret: str) -> str:

@@ -22,8 +22,8 @@ from storage.folds.projection_rows import ProjectionRow
 from storage.folds.report_rows import InvariantRows, PrintedRows, UpcastRows, read_offsets
 from storage.folds.route_rows import RouteRows
 from storage.workspace import schema
-from storage.workspace.workspace import Workspace
 from storage.workspace.new_workspace import create_workspace
+from storage.workspace.workspace import Workspace
 from storage.workspace.workspace_file import WorkspaceFile
 
 OWN = FoldScope(1, "it's main")

@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from cryptography.fernet import InvalidToken
 
 from storage.errors import SourceError
 from storage.ingest.redaction import Redaction, ValueRemoval
@@ -130,9 +132,17 @@ def test_whatever_the_value_is() -> None:
     assert redaction.redact_field("meta", None) is None
     assert "x" not in str(redaction.redact_field("data", '{"a":' + "[" * 100_000))
     line = "é\n" * 50
-    [covered] = redaction.encrypt_lines(__import__("pyarrow").chunked_array([[line]])).to_pylist()
+    [covered] = redaction.encrypt_lines(pa.chunked_array([[line]])).to_pylist()
     assert "é" not in covered
     assert redaction.decrypt_line(covered) == line
+
+
+def test_a_changed_line_is_not_decrypted() -> None:
+    redaction = Redaction(["data.a"], b"key")
+    [covered] = redaction.encrypt_lines(pa.chunked_array([["a line"]])).to_pylist()
+    changed = covered[:-6] + ("A" if covered[-6] != "A" else "B") + covered[-5:]
+    with pytest.raises(InvalidToken):
+        redaction.decrypt_line(changed)
 
 
 INSIDE = {

@@ -1,7 +1,5 @@
 """Commands for calls to the outside: record, calls, calls-import, calls-export, calls-assign."""
 
-import signal
-import threading
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -14,6 +12,7 @@ from gateway.modes import Mode
 from replay.compare import call_comparison
 from replay.history import call_decisions
 from replay.history.call_decisions import CallDecision
+from replay.worker_host.sigint import catch_interrupt
 from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.errors import CancelledError
 from storage.log.positions import START
@@ -102,14 +101,12 @@ def record(
     before = None
     if span is not None and span.first > 0:
         before = options.fold_missing(workspace, wanted)
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    with catch_interrupt() as cancelled, progress_display.recording_bar(wanted.name) as progress:
 
-    def cancelled() -> None:
-        if stop.is_set():
-            raise CancelledError("Stopped. The calls that were answered are kept.")
+        def raise_if_cancelled() -> None:
+            if cancelled():
+                raise CancelledError("Stopped. The calls that were answered are kept.")
 
-    with progress_display.recording_bar(wanted.name) as progress:
         made, changed = call_recorder.record(
             workspace,
             wanted,
@@ -118,7 +115,7 @@ def record(
             span=span,
             patience=patience,
             on_progress=progress,
-            raise_if_cancelled=cancelled,
+            raise_if_cancelled=raise_if_cancelled,
         )
     if made.first_missed is not None:
         progress_display.print_message(

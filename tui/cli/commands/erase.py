@@ -6,9 +6,9 @@ import click
 
 from replay import erasure
 from replay.erasure import ErasureRequest, ErasureResult
+from replay.worker_host.sigint import catch_interrupt
 from storage.plural import format_count
 from tui.cli.support import options, output, progress_display
-from tui.cli.support.sigint import catch_sigint
 
 
 @click.command(epilog=options.example("refold remove orders.jsonl --stream order-382 --yes"))
@@ -73,7 +73,7 @@ def remove(
     before = workspace.path.stat().st_size
     if not yes:
         click.confirm(f"Remove {description} from {workspace.path} for good?", abort=True, err=True)
-    with progress_display.rewrite_bar(total) as progress, catch_sigint() as cancelled:
+    with progress_display.rewrite_bar(total) as progress, catch_interrupt() as cancelled:
         removed = erasure.erase(workspace, request, on_progress=progress, is_cancelled=cancelled)
     if as_json:
         output.print_json_lines([asdict(removed)])

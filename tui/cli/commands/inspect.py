@@ -13,6 +13,7 @@ from replay.document.diff import Difference, decode_state, encode_value, find_di
 from replay.history.changes import DocumentSnapshot
 from replay.history.history import History
 from replay.query import event_filter
+from replay.worker_host.sigint import handled_signals
 from storage.errors import QueryError, summarize_error
 from storage.ingest.io.prefetch import prefetch_items
 from storage.log import irregularities as log_irregularities
@@ -383,15 +384,12 @@ def sql(ws: str, query: str, timeline: str, wait: float, as_json: bool) -> None:
 
 @contextmanager
 def _stopped_by_ctrl_c(stop: sql_query.QueryCancellation) -> Iterator[None]:
-    def interrupted(number: int, frame: object) -> None:  # noqa: ARG001 - signal's signature
+    def interrupt(*_: object) -> None:
         stop.cancel()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, interrupted)
-    try:
+    with handled_signals(interrupt, signal.SIGINT):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _plain_rows(batch: "pa.RecordBatch") -> Iterator[tuple[Any, ...]]:

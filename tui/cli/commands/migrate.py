@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from replay.worker_host.sigint import catch_interrupt
 from storage.errors import StaleError
 from storage.plural import format_count
 from storage.workspace.migration import MigrationResult, OlderWorkspace
 from storage.workspace.schema import FORMAT_VERSION
 from tui.cli.support import options, output, progress_display
-from tui.cli.support.sigint import catch_sigint
 
 
 @click.command(epilog=options.example("refold load orders.jsonl", "refold migrate orders.refold"))
@@ -33,7 +33,7 @@ def migrate(workspace: Path, wait: float, as_json: bool) -> None:
         with (
             suppress(StaleError),  # another process migrated or wrote it: look again
             progress_display.rewrite_bar(older.estimate_rows) as progress,
-            catch_sigint() as cancelled,
+            catch_interrupt() as cancelled,
         ):
             migrated = older.migrate(on_progress=progress, is_cancelled=cancelled)
     if as_json:

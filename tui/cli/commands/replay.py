@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import sys
-import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import click
 from gateway.modes import DEFAULT_MODE, Mode
 from replay import fold
 from replay.event_fold.fold_run import FoldProgress
+from replay.worker_host.sigint import catch_interrupt
 from storage.plural import format_count
 from tui.cli.support import config_file, missing_call_prompt, options, output, progress_display
 
@@ -110,16 +110,14 @@ def replay(
             f"each worker needs at least {_MIN_MEMORY_BYTES >> 20}MiB", param_hint="--memory"
         )
     workspace = options.open_workspace(ws, wait, timeline)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     gateway_options = {"mode": Mode(mode), "own_time": own_time}
     settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
     wanted = options.projection_reference(projection, python, workspace, settings)
     with (
+        catch_interrupt(signal.SIGINT, signal.SIGTERM) as cancelled,
         nullcontext(_print_progress_line)
         if progress_lines
-        else progress_display.fold_bar(wanted.name) as progress
+        else progress_display.fold_bar(wanted.name) as progress,
     ):
         folded = fold.fold_projection(
             workspace,
@@ -133,7 +131,7 @@ def replay(
             if options.is_terminal() and not progress_lines
             else None,
             on_progress=progress,
-            cancelled=stop.is_set,
+            cancelled=cancelled,
         )
     result = {
         "projection": folded.label,

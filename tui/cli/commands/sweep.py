@@ -9,10 +9,10 @@ from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import fork_sweep, variants
 from replay.forks.sweep.fork_sweep import SweepResult
 from replay.forks.sweep.variants import SweepVariant
+from replay.worker_host.sigint import catch_interrupt
 from storage.plural import format_count
 from storage.timelines import fork_store
 from tui.cli.support import options, output, progress_display
-from tui.cli.support.sigint import catch_sigint
 
 
 @click.command(
@@ -108,7 +108,7 @@ def sweep(
             *(variants.list_numbers(*spread) if spread is not None else ()),
         ]
         varied = variants.build_value_variants(workspace, name, places, where[1], parameter_values)
-    with progress_display.sweep_bar(len(varied)) as progress, catch_sigint() as cancelled:
+    with progress_display.sweep_bar(len(varied)) as progress, catch_interrupt() as cancelled:
         swept = fork_sweep.sweep_variants(
             workspace, wanted, base, varied, values, on_progress=progress, is_cancelled=cancelled
         )

@@ -9,12 +9,12 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from storage import config_dir, regular_file
+from storage.atomic_write import write_atomically
 from storage.errors import ProjectionError
 from tui.cli.support.consent.item import ConsentItem
 
@@ -87,14 +87,6 @@ def _locked() -> Iterator[None]:
 
 
 def _write(file: Path, items: dict[str, str]) -> None:
-    descriptor, unfinished = tempfile.mkstemp(dir=_folder(), prefix=".unfinished-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(json.dumps({"file": str(file), "items": items}))
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(unfinished).replace(_place(file))
-    except BaseException:
-        with suppress(OSError):
-            Path(unfinished).unlink()
-        raise
+    text = json.dumps({"file": str(file), "items": items})
+    content = text.encode("utf-8", "surrogateescape")
+    write_atomically(_place(file), content, is_private=True)
