@@ -14,7 +14,15 @@ from gateway.modes import DEFAULT_MODE, Mode
 from replay import fold
 from replay.event_fold.fold_run import FoldProgress
 from storage.plural import format_count
-from tui.cli.support import config_file, missing_call_prompt, options, output, progress_display
+from tui.cli.support import (
+    config_file,
+    missing_call_prompt,
+    options,
+    output,
+    progress_display,
+    projection_resolver,
+    workspace_opener,
+)
 
 _MIN_MEMORY_BYTES = 64 << 20
 """Bytes that a worker needs besides the documents."""
@@ -109,13 +117,13 @@ def replay(
         raise click.BadParameter(
             f"each worker needs at least {_MIN_MEMORY_BYTES >> 20}MiB", param_hint="--memory"
         )
-    workspace = options.open_workspace(ws, wait, timeline)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     gateway_options = {"mode": Mode(mode), "own_time": own_time}
     settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
-    wanted = options.projection_reference(projection, python, workspace, settings)
+    wanted = projection_resolver.resolve_projection(projection, python, workspace, settings)
     with (
         nullcontext(_print_progress_line)
         if progress_lines
@@ -128,7 +136,7 @@ def replay(
             workers=workers,
             patience=patience,
             memory=memory,
-            span=options.parse_span(workspace, start, end),
+            span=workspace_opener.parse_span(workspace, start, end),
             ask=missing_call_prompt.ask_for_answer
             if options.is_terminal() and not progress_lines
             else None,
