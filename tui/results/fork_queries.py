@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from replay.compare import call_comparison
 from replay.compare.history_comparison import DifferingDocument
+from storage.coordinates.event_labels import format_label
 from storage.coordinates.offset_set import pack_offsets
 from storage.coordinates.position_map import EditMark
 from storage.errors import QueryError
@@ -44,7 +45,7 @@ def what_if_banner(workspace: ForkedWorkspace, beside: ParentComparison | None) 
     """Return the line that describes a fork: name, parent, edits, differing documents, note."""
     fork = workspace.fork
     parts = [
-        f"{fork.name}, forked from {fork.parent} at {fork.at}",
+        f"{fork.name}, forked from {fork.parent} at {format_label(fork.at)}",
         format_count(len(fork.active_edits), "edit"),
     ]
     if beside is not None:

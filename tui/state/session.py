@@ -12,6 +12,7 @@ from replay.history.changes import Change, DocumentSnapshot
 from replay.history.history import DocumentRow, History
 from replay.history.large_document import LargeDocumentChange
 from replay.projection.projection_reference import Reference
+from storage.coordinates.event_labels import format_label
 from storage.coordinates.offset_set import contains_offset, pack_offsets
 from storage.coordinates.position_map import EditMark
 from storage.log.event_log import EventDetail, EventLog, EventSummary, LogExtent
@@ -311,8 +312,7 @@ class Session:
         """Return a position as shown: `1,204`, `900+1`, `start`."""
         if place == START:
             return "start"
-        label = self.workspace.label_at(place)
-        return f"{label.offset:,}+{label.inserted}" if label.inserted else f"{label.offset:,}"
+        return format_label(self.workspace.label_at(place))
 
     def document_rows(self, first: int, count: int) -> Sequence[DocumentRow]:
         return self.history.documents(first, count) if self.history else []
