@@ -36,7 +36,7 @@ class DocumentRow:
     ordinal: int
     """The number of documents that were created before it."""
     key: str
-    born: int
+    created_at: int
     """The offset of the event that created it."""
 
 
@@ -251,7 +251,7 @@ class History(FoldReports):
         with self._workspace.reading() as connection:
             rows = fetch_rows(
                 connection,
-                f"SELECT ordinal, key, born FROM documents WHERE {FOLD_CONDITION}"
+                f"SELECT ordinal, key, born AS created_at FROM documents WHERE {FOLD_CONDITION}"
                 " AND ordinal >= ? AND ordinal < ? ORDER BY ordinal",
                 [*self._fold_parameters, first, first + count],
             )
@@ -280,7 +280,7 @@ class History(FoldReports):
         with self._workspace.reading() as connection:
             rows = fetch_rows(
                 connection,
-                f"SELECT ordinal, key, born FROM documents WHERE {FOLD_CONDITION}"
+                f"SELECT ordinal, key, born AS created_at FROM documents WHERE {FOLD_CONDITION}"
                 f" AND contains(lower(key), lower(?)) ORDER BY ordinal LIMIT {int(limit)}",
                 [*self._fold_parameters, text],
             )

@@ -105,7 +105,7 @@ def merge_conflicts(model: Session, found: "Sequence[DocumentConflict]") -> Iter
                 (f"b {shorten(one.b or '–', _VALUE)}  ", "was"),
                 (f"joined {shorten(one.joined or '–', _VALUE)}", ""),
                 (f"  merged {shorten(one.merged, _VALUE)}" if one.merged else "", "added"),
-                (f"  {one.trouble}" if one.trouble else "", "failed"),
+                (f"  {one.error}" if one.error else "", "failed"),
             ),
             one.key,
         )

@@ -118,13 +118,13 @@ class Session:
             bool(call_decisions.list_nondeterministic_reads(history, 1)),
         )
 
-    def show_history(self, sight: HistoryView | None) -> None:
+    def show_history(self, view: HistoryView | None) -> None:
         """Show a history. Queries nothing, so the screen's thread may call it."""
-        self.history = None if sight is None else sight.history
-        self._failed = frozenset() if sight is None else sight.failed_offsets
-        self._printed = pack_offsets() if sight is None else sight.printed_offsets
-        self._upcast = pack_offsets() if sight is None else sight.upcast_offsets
-        self._read = sight is not None and sight.read
+        self.history = None if view is None else view.history
+        self._failed = frozenset() if view is None else view.failed_offsets
+        self._printed = pack_offsets() if view is None else view.printed_offsets
+        self._upcast = pack_offsets() if view is None else view.upcast_offsets
+        self._read = view is not None and view.read
         self._called.clear()
         self._changes.clear()
 

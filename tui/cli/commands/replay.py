@@ -179,7 +179,7 @@ def _print_progress_line(progress: FoldProgress) -> None:
                 "events": progress.events,
                 "keys": progress.keys,
                 "failures": progress.failures,
-                "kept": progress.kept,
+                "kept": progress.stored_events,
             }
         )
         + "\n"

@@ -300,7 +300,7 @@ def join(
         {
             "key": c.key,
             **{n: raw_json(getattr(c, n)) for n in ("base", "a", "b", "joined", "merged")},
-            "trouble": c.trouble,
+            "trouble": c.error,
             "resolved": c.resolved,
         }
         for c in joined.document_conflicts
