@@ -123,11 +123,6 @@ async def test_the_header_follows_the_width(shop: Any, sit: Any) -> None:
         assert len(seat.screen_text().splitlines()[0].rstrip()) > 150
 
 
-async def test_the_header_leaves_a_gap_before_the_state(shop: Any, sit: Any) -> None:
-    async with sit(shop.workspace, shop.wrong, at=5, size=(80, 24)) as seat:
-        assert "orders_wrong@f00d folded 3,000" in seat.screen_text().splitlines()[0]
-
-
 async def test_travelling_while_it_is_folded_and_cancelling(
     tmp_path: Any, projection: Callable[..., Any], sit: Any
 ) -> None:
