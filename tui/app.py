@@ -95,7 +95,7 @@ class RefoldApp(App[None]):
         for command in self.travel.available_commands():
             action = command.action
             yield SystemCommand(
-                f"{command.title.capitalize()} ({command.shown})",
+                f"{command.title[0].upper()}{command.title[1:]} ({command.shown})",
                 command.group,
                 lambda action=action: self.call_later(self.travel.run_action, action),
             )

@@ -29,7 +29,7 @@ class FoldProgress:
     """Documents found so far."""
     failures: int
     """Handlers that raised so far."""
-    kept: int
+    stored_events: int
     """Events whose states are written and can be queried."""
 
 

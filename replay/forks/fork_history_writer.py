@@ -262,7 +262,9 @@ class _ForkTotals:
         """Determine the documents that are created on the fork or gone from it, and their ordinals."""
         overlay = self._forked_workspace.position_map
         before = self._document_rows.read_created_since(self._since_position, self._selection)
-        parent_births = {row.key: (row.ordinal, overlay.from_parent(row.born)) for row in before}
+        parent_births = {
+            row.key: (row.ordinal, overlay.from_parent(row.created_at)) for row in before
+        }
         removed_keys = {
             key
             for key, (_, place) in parent_births.items()
@@ -294,7 +296,7 @@ class _ForkTotals:
         """Return all documents created since the first difference, with their ordinals, in order."""
         overlay = self._forked_workspace.position_map
         others = [
-            (row.key, overlay.from_parent(row.born))
+            (row.key, overlay.from_parent(row.created_at))
             for row in self._document_rows.read_others_created_since(
                 self._since_position, self._selection
             )

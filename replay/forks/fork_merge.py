@@ -65,7 +65,7 @@ class DocumentConflict:
     """Its state after folding both sets of edits."""
     merged: str | None = None
     """The state that the projection's `merge` returned."""
-    trouble: str | None = None
+    error: str | None = None
     """The error that `merge` raised."""
     resolved: str = "joined"
     """The chosen state: `a`, `b`, `base`, `joined`, `merged`, or a state as JSON."""
@@ -259,7 +259,7 @@ def _apply_projection_merge(
         ]
         answers = worker_group.merge_documents(versions)
     return [
-        replace(one, merged=answer.get("state"), trouble=answer.get("error"))
+        replace(one, merged=answer.get("state"), error=answer.get("error"))
         for one, answer in zip(conflicts, answers, strict=True)
     ]
 

@@ -227,7 +227,7 @@ class _DebugStep:
         document = self._engine.document(key)
         if document.parts is not None:
             # A person who steps through a handler should see a plain dict.
-            document.state = document.parts.whole(None)
+            document.state = document.parts.to_plain_state(None)
             document.text = _encode_state(document.state)
         return document
 

@@ -349,9 +349,12 @@ def _read_exactly(stream: BinaryIO, size: int) -> bytes:
     return bytes(pieces)
 
 
-def answer_asked(frame: Frame, answer: Callable[[Frame], Any], asked: int) -> Any:
-    """Return the answer to a frame `ask`, the `asked`th in a row; a worker asks once per batch."""
-    if asked > _MOST_ASKED or "keys" not in frame.header:
+def answer_recall_request(frame: Frame, answer: Callable[[Frame], Any], count: int) -> Any:
+    """Return the answer to a frame `ask`, the `count`th in a row; a worker asks once per batch.
+
+    Raises `BrokenFrameError` if a worker asks too often.
+    """
+    if count > _MOST_ASKED or "keys" not in frame.header:
         raise BrokenFrameError("the same question too often")
     return answer(frame)
 

@@ -23,7 +23,7 @@ from replay.worker_host.batch_result import (
 )
 from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.sandbox import IsolationLevel
-from replay.worker_host.worker_frames import BrokenFrameError, Frame, answer_asked
+from replay.worker_host.worker_frames import BrokenFrameError, Frame, answer_recall_request
 from replay.worker_host.worker_process import Worker, default_memory_bytes, projection_load_error
 from storage.errors import ProjectionError
 
@@ -258,7 +258,7 @@ class WorkerGroup:
         asked = 0
         while (frame := worker.receive(raise_if_cancelled)).kind == "ask":
             asked += 1
-            header, parts = answer_asked(frame, recall, asked)
+            header, parts = answer_recall_request(frame, recall, asked)
             self._resumed_change = max([self._resumed_change, *header["changes"].values()])
             worker.send_answer(header, parts)
         raise_if_gave_up(frame, len(self._workers))

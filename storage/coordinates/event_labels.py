@@ -30,6 +30,12 @@ class Label:
         return str(self) if self.inserted else self.offset
 
 
+def format_label(label: Label) -> str:
+    """Return a label for people to read: `1,204`, `1,204+1`, `start`, `start+1`."""
+    offset = "start" if label.offset == _START else f"{label.offset:,}"
+    return f"{offset}+{label.inserted}" if label.inserted else offset
+
+
 def parse_inserted_label(text: str) -> Label | None:
     """Return the label of an inserted event (`900+1`), or None if the text has another form."""
     parts = _WRITTEN.fullmatch(text)

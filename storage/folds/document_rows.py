@@ -15,7 +15,7 @@ class DocumentRow:
     ordinal: int
     """The number of documents that were created before it."""
     key: str
-    born: int
+    created_at: int
     """The offset of the event that created it."""
 
 

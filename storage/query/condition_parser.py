@@ -122,7 +122,7 @@ def translate_condition_error(text: str, table: str, error: duckdb.Error) -> Que
     if unknown is not None and table == EVENTS.name:
         names = ", ".join(name for name, _ in EVENTS.columns)
         return QueryError(
-            f"The condition {text!r} names an unknown column {unknown[1]}; there are {names}."
+            f"The condition {text!r} uses the unknown column {unknown[1]}. Available: {names}."
         )
     return QueryError(f"The condition {text!r} can't be evaluated on {table}: {first.rstrip('.')}.")
 

@@ -20,29 +20,31 @@ def apply(state, event, gateway):
 """
 
 
-def _what_if(caller, *declared, **wishes):
+def _what_if(caller, *declared, **options):
     found = overrides.parse_overrides(list(declared), "refold.toml")
     return [
-        s["n"] for s in caller.states(caller.replay(mode=Mode.WHAT_IF, overrides=found, **wishes))
+        s["n"] for s in caller.states(caller.replay(mode=Mode.WHAT_IF, overrides=found, **options))
     ]
 
 
 @pytest.fixture
-def asked(caller: Caller):
+def recorded(caller: Caller):
     caller.events(*[(f"s{n}", "T", {"pair": "X" if n % 2 else "Y"}) for n in range(6)])
     caller.file("p.py", ASKS)
     caller.record()
     return caller
 
 
-def _n(said):
-    return [one["n"] if isinstance(one, dict) else one for one in said]
+def _answers(states):
+    return [one["n"] if isinstance(one, dict) else one for one in states]
 
 
-def test_overrides_replace_recorded_answers(asked, outside: Outside):
+def test_overrides_replace_recorded_answers(recorded, outside: Outside):
     before = outside.count
-    assert _n(_what_if(asked, {"port": "fx", "respond": {"n": 0}})) == [0] * 6
-    assert _n(_what_if(asked, {"port": "fx", "request": {"pair": "X"}, "respond": {"n": 0}})) == [
+    assert _answers(_what_if(recorded, {"port": "fx", "respond": {"n": 0}})) == [0] * 6
+    assert _answers(
+        _what_if(recorded, {"port": "fx", "request": {"pair": "X"}, "respond": {"n": 0}})
+    ) == [
         1,
         0,
         3,
@@ -50,7 +52,9 @@ def test_overrides_replace_recorded_answers(asked, outside: Outside):
         5,
         0,
     ]
-    assert _n(_what_if(asked, {"port": "fx", "from": 2, "to": 3, "respond": {"n": 0}})) == [
+    assert _answers(
+        _what_if(recorded, {"port": "fx", "from": 2, "to": 3, "respond": {"n": 0}})
+    ) == [
         1,
         2,
         0,
@@ -58,7 +62,7 @@ def test_overrides_replace_recorded_answers(asked, outside: Outside):
         5,
         6,
     ]
-    assert _n(_what_if(asked, {"port": "fx", "times": 2, "fail": "down"})) == [
+    assert _answers(_what_if(recorded, {"port": "fx", "times": 2, "fail": "down"})) == [
         "down",
         "down",
         3,
@@ -66,7 +70,7 @@ def test_overrides_replace_recorded_answers(asked, outside: Outside):
         5,
         6,
     ]
-    assert _n(_what_if(asked, {"port": "fx", "operation": "other", "fail": "down"})) == [
+    assert _answers(_what_if(recorded, {"port": "fx", "operation": "other", "fail": "down"})) == [
         1,
         2,
         3,
@@ -75,45 +79,45 @@ def test_overrides_replace_recorded_answers(asked, outside: Outside):
         6,
     ]
     patch = [{"op": "replace", "path": "/n", "value": -1}, {"op": "remove", "path": "/path"}]
-    assert _what_if(asked, {"port": "fx", "to": 0, "patch": patch})[0] == {"n": -1}
+    assert _what_if(recorded, {"port": "fx", "to": 0, "patch": patch})[0] == {"n": -1}
     assert outside.count == before
 
 
-def test_a_timeout_fires_without_waiting(asked):
+def test_a_timeout_fires_without_waiting(recorded):
     started = time.monotonic()
-    said = _what_if(asked, {"port": "fx", "delay": 3600, "timeout": 10, "to": 1})
-    assert _n(said) == ["timeout", "timeout", 3, 4, 5, 6]
+    states = _what_if(recorded, {"port": "fx", "delay": 3600, "timeout": 10, "to": 1})
+    assert _answers(states) == ["timeout", "timeout", 3, 4, 5, 6]
     assert time.monotonic() - started < 60
 
 
-def test_chance_is_drawn_by_the_seed(asked):
+def test_chance_is_drawn_by_the_seed(recorded):
     half = {"port": "fx", "chance": 0.5, "fail": "down"}
-    drawn = [_n(_what_if(asked, half, seed=seed)) for seed in range(6)]
+    drawn = [_answers(_what_if(recorded, half, seed=seed)) for seed in range(6)]
     assert [
-        _n(_what_if(asked, half, seed=seed, force=True, workers=2)) for seed in range(6)
+        _answers(_what_if(recorded, half, seed=seed, force=True, workers=2)) for seed in range(6)
     ] == drawn
     assert len({str(one) for one in drawn}) > 1
 
 
-def test_a_what_if_run_has_its_own_history(asked):
-    plain = asked.replay()
-    states = asked.states(plain)
-    other = asked.replay(
+def test_a_what_if_run_has_its_own_history(recorded):
+    plain = recorded.replay()
+    states = recorded.states(plain)
+    other = recorded.replay(
         mode=Mode.WHAT_IF, overrides=overrides.parse_overrides([{"port": "fx", "fail": "x"}], "f")
     )
     assert other.projection_number != plain.projection_number
-    assert asked.states(asked.replay()) == states
-    decisions = {d.decision for d in asked.decided(other)}
+    assert recorded.states(recorded.replay()) == states
+    decisions = {d.decision for d in recorded.decided(other)}
     assert decisions == {"stubbed"}
 
 
-def test_a_patch_without_target_fails_its_event_only(asked):
+def test_a_patch_without_target_fails_its_event_only(recorded):
     patch = [{"op": "replace", "path": "/none", "value": 1}]
     found = overrides.parse_overrides([{"port": "fx", "to": 0, "patch": patch}], "refold.toml")
-    folded = asked.replay(mode=Mode.WHAT_IF, overrides=found)
-    [failure] = asked.failures(folded)
+    folded = recorded.replay(mode=Mode.WHAT_IF, overrides=found)
+    [failure] = recorded.failures(folded)
     assert (failure.offset, "whose patch finds nothing at '/none'" in failure.error) == (0, True)
-    assert len(asked.states(folded)) == 5
+    assert len(recorded.states(folded)) == 5
 
 
 @pytest.mark.parametrize(

@@ -303,13 +303,13 @@ def test_commands_are_not_sent_unless_their_port_is_named(caller: Caller, outsid
     made = caller.record(send=("shop",))
     assert (made.suppressed_count, outside.count) == (1, 1)
     assert [(m, p, b) for m, p, _, b in outside.reached] == [("POST", "/buy", b'{"n":1}')]
-    wanted = [{"shop": {"n": 1, "path": "/buy"}, "mail": {"sent": 0}}]
-    assert caller.states(caller.replay()) == wanted
+    expected = [{"shop": {"n": 1, "path": "/buy"}, "mail": {"sent": 0}}]
+    assert caller.states(caller.replay()) == expected
     # A second recording run doesn't send it again, and keeps its answer.
     for send in ((), ("shop",)):
         made = caller.record(send=send)
         assert (made.suppressed_count, outside.count) == (2, 1)
-        assert caller.states(caller.replay()) == wanted
+        assert caller.states(caller.replay()) == expected
     assert caller.record(send=("nobody",)).uncalled_ports == ["nobody"]
 
 
@@ -346,19 +346,19 @@ def test_new_recordings_cause_a_new_fold(caller: Caller):
     assert caller.states(caller.replay()) == [{"n": 1}]
     caller.record()
     assert caller.states(caller.replay()) == [{"n": 2}]
-    kept = find_fold(caller.workspace, caller.refer())
-    assert kept is None or kept.are_recordings_unchanged
+    record = find_fold(caller.workspace, caller.refer())
+    assert record is None or record.are_recordings_unchanged
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "answer"),
     [
         ("latest", {"n": 1}),
         ("nearest", {"n": 2}),
         ("stub", {"n": "stub"}),
     ],
 )
-def test_fallbacks_answer_a_missed_call(caller: Caller, step, said):
+def test_fallbacks_answer_a_missed_call(caller: Caller, step, answer):
     caller.events(("a", "T", {"pair": "X"}), ("a", "T", {"pair": "Y"}))
     caller.file("p.py", ASKS)
     caller.record()
@@ -367,12 +367,12 @@ def test_fallbacks_answer_a_missed_call(caller: Caller, step, said):
         "p.py",
         """
         def apply(state, event, gateway):
-            asked = "X" if event.offset else event.data["pair"]
-            state["n"] = gateway.query("fx", "rate", {"pair": asked})["n"]
+            pair = "X" if event.offset else event.data["pair"]
+            state["n"] = gateway.query("fx", "rate", {"pair": pair})["n"]
         """,
     )
     folded = caller.replay()
-    assert caller.states(folded)[-1:] == ([said] if said != {"n": 1} else [{"n": 1}])
+    assert caller.states(folded)[-1:] == ([answer] if answer != {"n": 1} else [{"n": 1}])
     last = caller.decided(folded)[-1]
     assert last.decision == ("stubbed" if step == "stub" else "recorded")
     assert last.reason != "answered from the recording"
@@ -447,9 +447,9 @@ def test_each_document_of_one_event_has_its_own_calls(caller: Caller, outside: O
         """,
     )
     caller.record()
-    wanted = [(0, "x", {"n": 1}), (0, "y", {"n": 2}), (0, "z", {"n": 3})]
-    assert caller.changes(caller.replay()) == wanted
-    assert caller.changes(caller.replay(force=True, workers=2)) == wanted
+    expected = [(0, "x", {"n": 1}), (0, "y", {"n": 2}), (0, "z", {"n": 3})]
+    assert caller.changes(caller.replay()) == expected
+    assert caller.changes(caller.replay(force=True, workers=2)) == expected
 
 
 def test_async_handlers_and_threads_are_answered(caller: Caller, outside: Outside):

@@ -81,7 +81,7 @@ def test_a_file_system_without_hard_links_gets_a_complete_key(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (b"", "it is empty"),
         (b"\n", "it is empty"),
@@ -93,10 +93,10 @@ def test_a_file_system_without_hard_links_gets_a_complete_key(
         (bytes(range(32)) + b"\xff", "it holds something else"),
     ],
 )
-def test_a_key_of_another_length_is_refused(folder, content, said, capsys, tmp_path: Path):
+def test_a_key_of_another_length_is_refused(folder, content, reason, capsys, tmp_path: Path):
     folder.mkdir()
     (folder / "redaction.key").write_bytes(content)
-    with pytest.raises(ConfigurationError, match=f"must be 64 hexadecimal digits.*{said}"):
+    with pytest.raises(ConfigurationError, match=f"must be 64 hexadecimal digits.*{reason}"):
         keyed_hash.load_or_create_key()
     with pytest.raises(ConfigurationError):
         Redaction(["data.email"])
@@ -106,7 +106,7 @@ def test_a_key_of_another_length_is_refused(folder, content, said, capsys, tmp_p
     log = tmp_path / "log.jsonl"
     log.write_text('{"type": "T", "stream": "s", "data": {"email": "x"}}\n')
     assert run_command(["load", str(log), "--redact", "data.email"]) == 2
-    assert said in capsys.readouterr().err
+    assert reason in capsys.readouterr().err
     assert not (tmp_path / "log.refold").exists()
     assert (folder / "redaction.key").read_bytes() == content
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from replay.compare import call_comparison
 from replay.compare.history_comparison import DifferingDocument
+from storage.coordinates.event_labels import format_label
 from storage.coordinates.offset_set import pack_offsets
 from storage.coordinates.position_map import EditMark
 from storage.errors import QueryError
@@ -44,7 +45,7 @@ def what_if_banner(workspace: ForkedWorkspace, beside: ParentComparison | None) 
     """Return the line that describes a fork: name, parent, edits, differing documents, note."""
     fork = workspace.fork
     parts = [
-        f"{fork.name}, forked from {fork.parent} at {fork.at}",
+        f"{fork.name}, forked from {fork.parent} at {format_label(fork.at)}",
         format_count(len(fork.active_edits), "edit"),
     ]
     if beside is not None:
@@ -104,7 +105,7 @@ def merge_conflicts(model: Session, found: "Sequence[DocumentConflict]") -> Iter
                 (f"b {shorten(one.b or '–', _VALUE)}  ", "was"),
                 (f"joined {shorten(one.joined or '–', _VALUE)}", ""),
                 (f"  merged {shorten(one.merged, _VALUE)}" if one.merged else "", "added"),
-                (f"  {one.trouble}" if one.trouble else "", "failed"),
+                (f"  {one.error}" if one.error else "", "failed"),
             ),
             one.key,
         )

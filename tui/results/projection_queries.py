@@ -271,7 +271,9 @@ def logpoint_rows(model: Session, text: str) -> Iterator[ResultTable]:
 
     at = pack_offsets(table["offset"].to_pylist())
     note = truncation_note(table.num_rows, MAX_ROWS)
-    yield ResultTable(f"log {text}", at, fetch, None, note, False, pack_offsets(sorted(set(at))))
+    yield ResultTable(
+        f"logpoint {text}", at, fetch, None, note, False, pack_offsets(sorted(set(at)))
+    )
 
 
 def documents_changed_by_edit(model: Session, edit: CodeEditComparison) -> ResultTable:

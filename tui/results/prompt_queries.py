@@ -59,10 +59,12 @@ class SearchMatches:
     text: str
     offsets: "Offsets[int]"
 
-    def step(self, position: int, way: int, times: int = 1) -> int:
-        """Return the match that is `times` matches after a position (`way` > 0) or before it."""
-        place = count_through(self.offsets, position) - 1 if way > 0 else self._before(position)
-        return int(self.offsets[(place + way * times) % len(self.offsets)])
+    def step(self, position: int, direction: int, times: int = 1) -> int:
+        """Return the match that is `times` matches after a position (`direction` > 0) or before it."""
+        place = (
+            count_through(self.offsets, position) - 1 if direction > 0 else self._before(position)
+        )
+        return int(self.offsets[(place + direction * times) % len(self.offsets)])
 
     def first_match_from(self, position: int) -> int:
         """Return the first match at a position or after it."""

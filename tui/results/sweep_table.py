@@ -99,8 +99,8 @@ class SweepTable:
     @property
     def order_text(self) -> str:
         """How the rows are sorted, such as `highest sum(state.total) first`."""
-        way = "lowest" if self._ascending else "highest"
-        return f"{way} {self.wish.aggregates[self._by]} first"
+        ranked_first = "lowest" if self._ascending else "highest"
+        return f"{ranked_first} {self.wish.aggregates[self._by]} first"
 
     @property
     def base_text(self) -> str:

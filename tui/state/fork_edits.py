@@ -13,7 +13,9 @@ Wish = Callable[[EditBuilder, int], object]
 """Makes the requested edits at the current position of the selected event."""
 
 
-def make(shown: Workspace, name: str | None, wish: Wish | None, position: int) -> ForkedWorkspace:
+def make(
+    shown: Workspace, name: str | None, requested_edit: Wish | None, position: int
+) -> ForkedWorkspace:
     """Fork the shown timeline under a name, or edit it if it is a fork and no name is given.
 
     `position` is a position of the timeline as shown. Return the stored fork.
@@ -23,26 +25,26 @@ def make(shown: Workspace, name: str | None, wish: Wish | None, position: int) -
     def attempt(workspace: Workspace) -> ForkedWorkspace:
         at = START if label is None else workspace.position_of(label)
         made = EditBuilder(workspace, name or workspace.timeline)
-        if wish is not None:
-            wish(made, at)
+        if requested_edit is not None:
+            requested_edit(made, at)
         fork = as_fork(workspace)
         if name is None and fork is not None:
             return edit_builder.append_edits(fork, made.edits)
         return edit_builder.create_fork(
-            workspace, made.name, made.edits, fork_position=at if wish is None else None
+            workspace, made.name, made.edits, fork_position=at if requested_edit is None else None
         )
 
     return edit_builder.change(_kept(shown), attempt)
 
 
 def turn(
-    shown: Workspace, turned: Callable[[ForkedWorkspace], ForkedWorkspace | None]
+    shown: Workspace, undo_or_redo: Callable[[ForkedWorkspace], ForkedWorkspace | None]
 ) -> ForkedWorkspace | None:
     """Undo or redo a step of the shown fork; return None if there is no such step."""
 
     def attempt(workspace: Workspace) -> ForkedWorkspace | None:
         fork = as_fork(workspace)
-        return None if fork is None else turned(fork)
+        return None if fork is None else undo_or_redo(fork)
 
     return edit_builder.change(_kept(shown), attempt)
 

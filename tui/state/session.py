@@ -12,6 +12,7 @@ from replay.history.changes import Change, DocumentSnapshot
 from replay.history.history import DocumentRow, History
 from replay.history.large_document import LargeDocumentChange
 from replay.projection.projection_reference import Reference
+from storage.coordinates.event_labels import format_label
 from storage.coordinates.offset_set import contains_offset, pack_offsets
 from storage.coordinates.position_map import EditMark
 from storage.log.event_log import EventDetail, EventLog, EventSummary, LogExtent
@@ -118,13 +119,13 @@ class Session:
             bool(call_decisions.list_nondeterministic_reads(history, 1)),
         )
 
-    def show_history(self, sight: HistoryView | None) -> None:
+    def show_history(self, view: HistoryView | None) -> None:
         """Show a history. Queries nothing, so the screen's thread may call it."""
-        self.history = None if sight is None else sight.history
-        self._failed = frozenset() if sight is None else sight.failed_offsets
-        self._printed = pack_offsets() if sight is None else sight.printed_offsets
-        self._upcast = pack_offsets() if sight is None else sight.upcast_offsets
-        self._read = sight is not None and sight.read
+        self.history = None if view is None else view.history
+        self._failed = frozenset() if view is None else view.failed_offsets
+        self._printed = pack_offsets() if view is None else view.printed_offsets
+        self._upcast = pack_offsets() if view is None else view.upcast_offsets
+        self._read = view is not None and view.read
         self._called.clear()
         self._changes.clear()
 
@@ -312,8 +313,7 @@ class Session:
         """Return a position as shown: `1,204`, `900+1`, `start`."""
         if place == START:
             return "start"
-        label = self.workspace.label_at(place)
-        return f"{label.offset:,}+{label.inserted}" if label.inserted else f"{label.offset:,}"
+        return format_label(self.workspace.label_at(place))
 
     def document_rows(self, first: int, count: int) -> Sequence[DocumentRow]:
         return self.history.documents(first, count) if self.history else []

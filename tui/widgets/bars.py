@@ -30,9 +30,12 @@ class Header(Static):
         width = max(self.size.width, 20)
         state = shorten(sanitize_line(state), max(width - 20, 10))
         room = width - len(" refold  ") - len(state) - 2
+        fitted = fit_width(path, max(room, 8))
+        if not fitted.endswith(" "):
+            fitted += " "  # the line has one column to spare
         line = Content.assemble(
             (" refold ", "bold $text-accent"),
-            (f" {fit_width(path, max(room, 8))}", ""),
+            (f" {fitted}", ""),
             (f"{state} ", "$error" if trouble else "$text-muted"),
         )
         self.update(line, layout=False)

@@ -47,5 +47,9 @@ class DocumentsPane(PagedList[DocumentRow]):
         yield ("● " if changed else "  ", "mark")
         yield (shorten(row.key, _LONGEST), "key" if changed else "")
         first = self._model.history.fold_record.first_offset if self._model.history else 0
-        since = f"created at {row.born:,}" if row.born >= first else f"created before {first:,}"
+        since = (
+            f"created at {row.created_at:,}"
+            if row.created_at >= first
+            else f"created before {first:,}"
+        )
         yield (f"  {since}", "muted")

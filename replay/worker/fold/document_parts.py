@@ -219,11 +219,11 @@ class DocumentParts:
         )
         return round_trips
 
-    def whole(self, state: Any) -> Any:
+    def to_plain_state(self, state: Any) -> Any:
         """Return the state that a handler returned (None: the same one) as plain values."""
         return to_plain_value(self.root if state is None else state)
 
-    def vanish(self, part_columns: PartColumns, change: int) -> None:
+    def report_all_removed(self, part_columns: PartColumns, change: int) -> None:
         """Report all parts as removed, because the document was deleted or is kept whole from now on."""
         rows: ChangedParts = {"": (None, None)}
         self._tree.report_removed(self.root, rows)

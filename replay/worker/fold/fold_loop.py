@@ -184,7 +184,7 @@ class PythonFoldEngine:
         for key, change in changes.items():
             self._documents.get_or_create(key).change = change
 
-    def unborn(self, keys: List[str]) -> None:
+    def add_absent_documents(self, keys: List[str]) -> None:
         """Create empty documents for the keys that aren't held: they never had a document."""
         for key in keys:
             self._documents.get_or_create(key)

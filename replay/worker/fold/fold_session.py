@@ -187,4 +187,4 @@ def restore_documents(engine: Any, header: Any, parts: List[bytes], keys: List[s
                 None,
                 (rows, large_document["following"]),
             )
-    engine.unborn(keys)
+    engine.add_absent_documents(keys)

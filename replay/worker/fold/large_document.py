@@ -97,9 +97,9 @@ class LargeDocumentApplier:
                     else UNCHANGED_STATE
                 )
             except NotSplittableError:
-                state = parts.whole(returned)
+                state = parts.to_plain_state(returned)
                 text = self._encode(state)
-        parts.vanish(result.part_columns, change)
+        parts.report_all_removed(result.part_columns, change)
         document.parts = None
         document.state, document.text = state, text
         if text is not None:

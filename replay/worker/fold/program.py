@@ -95,7 +95,7 @@ class ProgramFoldEngine:
             document = b'{"document":%b,"state":%b}' % (json.dumps(key).encode(), state)
             self._documents_to_restore.append(document)
 
-    def unborn(self, keys: List[str]) -> None:
+    def add_absent_documents(self, keys: List[str]) -> None:
         """Note that the keys that aren't known by now never had a document."""
         for key in keys:
             self._changes.setdefault(key, NO_CHANGE)

@@ -158,7 +158,7 @@ class FoldEngine(Protocol):
     def resume(self, key: str, change: int, state: Optional[bytes]) -> None:
         """Restore a document from its JSON after a change; None for a deleted document."""
 
-    def unborn(self, keys: List[str]) -> None:
+    def add_absent_documents(self, keys: List[str]) -> None:
         """Note that the keys that aren't known by now never had a document."""
 
     def fold(self, batch: "EventBatch") -> ResultColumns:

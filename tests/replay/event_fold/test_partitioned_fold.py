@@ -93,7 +93,9 @@ def test_the_earlier_history_stays_during_a_fold_in_shares_and_after_a_cancel(
         return bool(little_room) and len(kept) > 3
 
     with pytest.raises(CancelledError):
-        studio.fold(on_progress=lambda progress: kept.append(progress.kept), cancelled=stop)
+        studio.fold(
+            on_progress=lambda progress: kept.append(progress.stored_events), cancelled=stop
+        )
     before = studio.found()
     assert 20_000 < before.next_offset < len(events)
     assert not list(studio.folder.glob(".*")), "the files of the shares are gone"

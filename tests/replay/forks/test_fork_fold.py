@@ -93,12 +93,12 @@ def made(path: Path, rows: list[dict[str, Any]]) -> Workspace:
     return WorkspaceFile(path)
 
 
-def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) -> ForkedWorkspace:
+def edited(workspace: Workspace, name: str, edits: list[Any], spare: list[Any]) -> ForkedWorkspace:
     """Return a fork with those of these edits that are possible."""
     editing_ = EditBuilder(workspace, name)
     places = EventLog(workspace).read_extent().event_count
     touched: set[int] = set()
-    for what, one, other, number in asked:
+    for what, one, other, number in edits:
         place, after = one % places, min(other, places - 1)
         text = json.dumps(spare[number % len(spare)])
         log = EventLog(workspace)
@@ -122,7 +122,7 @@ def edited(workspace: Workspace, name: str, asked: list[Any], spare: list[Any]) 
     return edit_builder.save_fork(edit_builder.create_fork(workspace, name, editing_.edits))
 
 
-def told(history: History, places: Sequence[int]) -> dict[str, Any]:
+def summarize_history(history: History, places: Sequence[int]) -> dict[str, Any]:
     """Return the content of a history with renumbered events, because a drop leaves a gap."""
     numbers = {place: number for number, place in enumerate(places)}
     with history.workspace.reading() as connection:
@@ -139,7 +139,9 @@ def told(history: History, places: Sequence[int]) -> dict[str, Any]:
         "states": {
             k: None if c is None else (numbers[c.offset], c.state) for k, c in states.items()
         },
-        "documents": [(d.ordinal, d.key, numbers[d.born]) for d in history.documents(0, 1000)],
+        "documents": [
+            (d.ordinal, d.key, numbers[d.created_at]) for d in history.documents(0, 1000)
+        ],
         "born": [history.count_documents_at(place) for place in places],
         "failures": [(numbers[f.offset], f.key, f.error) for f in history.failures()],
         "printed": [(numbers[at], text) for at, text in history.printed_output()],
@@ -195,36 +197,38 @@ def test_a_fork_fold_equals_a_fold_of_the_whole_edited_log(
 ):
     folder = tmp_path_factory.mktemp("fork")
     (folder / "p.py").write_text(KINDS[kind])
-    wanted = projection_reference.parse_reference("p.py", sys.executable, folder)
+    reference = projection_reference.parse_reference("p.py", sys.executable, folder)
     rows = [
         {**event, "offset": n, "id": f"e{n}", "data": json.dumps(event["data"])}
         for n, event in enumerate(log)
     ]
     workspace = made(folder / "log.refold", rows)
     with WarmWorker() as standing:
-        seen: Workspace = workspace
-        for name, asked in (("one", first), ("two", second)):
-            seen = edited(seen, name, asked, spare)
-            compare_with_whole(folder, seen, wanted, kind, standing)
+        forked: Workspace = workspace
+        for name, edits in (("one", first), ("two", second)):
+            forked = edited(forked, name, edits, spare)
+            compare_with_whole(folder, forked, reference, kind, standing)
 
 
 def compare_with_whole(
     folder: Path,
-    seen: Workspace,
-    wanted: projection_reference.Reference,
+    forked: Workspace,
+    reference: projection_reference.Reference,
     kind: str,
     standing: WarmWorker,
 ) -> None:
-    with seen.reading() as connection:
+    with forked.reading() as connection:
         found = connection.execute(
             'SELECT "offset", stream, type, id, data FROM events ORDER BY "offset"'
         ).fetchall()
     columns = ("offset", "stream", "type", "id", "data")
     rows = [dict(zip(columns, row, strict=True)) for row in found]
     dense = [{**row, "offset": number} for number, row in enumerate(rows)]
-    whole = made(folder / f"{seen.timeline}.refold", dense)
-    expected = told(History(whole, fold.fold_projection(whole, wanted)), range(len(rows)))
-    history = History(seen, fold.fold_projection(seen, wanted, warm_worker=standing))
-    got = told(history, [row["offset"] for row in rows])
+    whole = made(folder / f"{forked.timeline}.refold", dense)
+    expected = summarize_history(
+        History(whole, fold.fold_projection(whole, reference)), range(len(rows))
+    )
+    history = History(forked, fold.fold_projection(forked, reference, warm_worker=standing))
+    got = summarize_history(history, [row["offset"] for row in rows])
     for what in expected:
         assert got[what] == expected[what], what

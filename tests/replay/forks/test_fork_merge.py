@@ -151,7 +151,7 @@ def test_an_error_in_the_projections_merge_is_reported(bench: Bench):
     a = bench.fork("a", lambda made: made.drop(7))
     b = bench.fork("b", lambda made: made.drop(12))
     (conflict,) = join(bench, a, b).document_conflicts
-    assert "KeyError" in (conflict.trouble or "")
+    assert "KeyError" in (conflict.error or "")
     assert conflict.resolved == "joined"
 
 

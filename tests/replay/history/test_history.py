@@ -119,10 +119,12 @@ def test_documents_are_numbered_in_the_order_of_their_birth(history: History):
     documents = history.documents(0, 10)
     assert [d.ordinal for d in documents] == list(range(len(documents)))
     for document in documents:
-        assert document.born == changed(document.key)[0]
+        assert document.created_at == changed(document.key)[0]
         assert history.ordinal_of(document.key) == document.ordinal
     for position in range(-1, EVENTS):
-        assert history.count_documents_at(position) == sum(d.born <= position for d in documents)
+        assert history.count_documents_at(position) == sum(
+            d.created_at <= position for d in documents
+        )
 
 
 def test_all_failures_of_one_event_are_there(studio: Studio):

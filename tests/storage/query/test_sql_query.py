@@ -61,7 +61,7 @@ REFUSED = {
 
 
 @pytest.fixture
-def kept(desk: Any) -> Workspace:
+def workspace(desk: Any) -> Workspace:
     desk.load(desk.write(desk.text(*map(desk.event, range(3)))))
     (desk.folder / "secret.csv").write_text("secret\nhunter2\n")
     workspace: Workspace = desk.open()
@@ -69,15 +69,15 @@ def kept(desk: Any) -> Workspace:
 
 
 @pytest.mark.parametrize("query", REFUSED)
-def test_invalid_query_is_refused_with_one_sentence(kept: Workspace, query: str) -> None:
-    before = kept.path.read_bytes()
+def test_invalid_query_is_refused_with_one_sentence(workspace: Workspace, query: str) -> None:
+    before = workspace.path.read_bytes()
     with pytest.raises(QueryError) as refused:
-        fetch_result(kept, query, QueryCancellation())
+        fetch_result(workspace, query, QueryCancellation())
     assert REFUSED[query] in refused.value.message
     assert "\n" not in refused.value.message
-    kept.release()
-    assert kept.path.read_bytes() == before
-    assert len(list(kept.path.parent.glob("*.db"))) == 0
+    workspace.release()
+    assert workspace.path.read_bytes() == before
+    assert len(list(workspace.path.parent.glob("*.db"))) == 0
 
 
 @pytest.mark.parametrize(
@@ -95,25 +95,29 @@ def test_invalid_query_is_refused_with_one_sentence(kept: Workspace, query: str)
         "SELECT NULL, '101'::BIT, [1], {'a': 1}, TIMESTAMP 'infinity', '\\xff'::BLOB, 1::HUGEINT",
     ],
 )
-def test_reading_statements_are_answered(kept: Workspace, query: str) -> None:
-    found = fetch_result(kept, query, QueryCancellation())
+def test_reading_statements_are_answered(workspace: Workspace, query: str) -> None:
+    found = fetch_result(workspace, query, QueryCancellation())
     assert len(found.columns) == len(found.column_widths)
     rows = found.read_rows(0, 10)
     assert len(rows) == min(found.row_count, 10)
     assert all(isinstance(value, str | None) for row in rows for value in row)
 
 
-def test_result_is_cut_at_max_rows(kept: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_is_cut_at_max_rows(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_query, "MAX_ROWS", 500)
-    found = fetch_result(kept, "SELECT i FROM range(50000000000) t(i)", QueryCancellation())
+    found = fetch_result(workspace, "SELECT i FROM range(50000000000) t(i)", QueryCancellation())
     assert (found.row_count, found.is_truncated) == (500, True)
     assert found.read_rows(498, 10) == [("498",), ("499",)]
-    assert not fetch_result(kept, "SELECT i FROM range(500) t(i)", QueryCancellation()).is_truncated
+    assert not fetch_result(
+        workspace, "SELECT i FROM range(500) t(i)", QueryCancellation()
+    ).is_truncated
 
 
-def test_result_is_cut_at_max_bytes(kept: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_is_cut_at_max_bytes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_query, "MAX_BYTES", 1_000_000)
-    found = fetch_result(kept, "SELECT repeat('x', 10000) FROM range(100000)", QueryCancellation())
+    found = fetch_result(
+        workspace, "SELECT repeat('x', 10000) FROM range(100000)", QueryCancellation()
+    )
     assert found.is_truncated
     assert found.row_count < 1000
     assert found.column_widths == (10_000,)
@@ -121,13 +125,13 @@ def test_result_is_cut_at_max_bytes(kept: Workspace, monkeypatch: pytest.MonkeyP
     assert len(str(found.read_row(0)[0])) == 10_000
 
 
-def test_error_after_the_first_rows_is_raised(kept: Workspace) -> None:
+def test_error_after_the_first_rows_is_raised(workspace: Workspace) -> None:
     late = "SELECT CASE WHEN i > 50000 THEN error('late') ELSE i END FROM range(90000) t(i)"
     with pytest.raises(QueryError, match=r"The query failed: late\."):
-        fetch_result(kept, late, QueryCancellation())
+        fetch_result(workspace, late, QueryCancellation())
     with (
         pytest.raises(QueryError, match=r"The query failed: late\."),
-        run_query(kept, late) as query,
+        run_query(workspace, late) as query,
     ):
         list(query.read_batches())
 
@@ -140,26 +144,26 @@ def test_error_after_the_first_rows_is_raised(kept: Workspace) -> None:
     ],
 )
 def test_query_is_cancelled_from_another_thread(
-    kept: Workspace, query: str, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sql_query, "MAX_ROWS", 10**12)
     stop = QueryCancellation()
     threading.Timer(0.2, stop.cancel).start()
     with pytest.raises(CancelledError):
-        fetch_result(kept, query, stop)
-    assert fetch_result(kept, "SELECT 1", QueryCancellation()).read_rows(0, 1) == [("1",)]
+        fetch_result(workspace, query, stop)
+    assert fetch_result(workspace, "SELECT 1", QueryCancellation()).read_rows(0, 1) == [("1",)]
 
 
-def test_query_cancelled_before_it_begins_does_not_run(kept: Workspace) -> None:
+def test_query_cancelled_before_it_begins_does_not_run(workspace: Workspace) -> None:
     stop = QueryCancellation()
     stop.cancel()
     with pytest.raises(CancelledError):
-        fetch_result(kept, "SELECT 1", stop)
+        fetch_result(workspace, "SELECT 1", stop)
 
 
-def test_result_holds_no_lock_on_the_workspace(kept: Workspace) -> None:
-    found = fetch_result(kept, "FROM events", QueryCancellation())
-    with kept.writing() as connection:
+def test_result_holds_no_lock_on_the_workspace(workspace: Workspace) -> None:
+    found = fetch_result(workspace, "FROM events", QueryCancellation())
+    with workspace.writing() as connection:
         connection.execute("DELETE FROM events")
     assert len(found.read_rows(0, 10)) == 3
 

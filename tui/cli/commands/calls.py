@@ -19,7 +19,15 @@ from storage.log.positions import START
 from storage.plural import format_count
 from storage.timelines import forked_workspace
 from storage.workspace.workspace import Workspace
-from tui.cli.support import config_file, options, output, pending_commands, progress_display
+from tui.cli.support import (
+    config_file,
+    options,
+    output,
+    pending_commands,
+    progress_display,
+    projection_resolver,
+    workspace_opener,
+)
 from tui.text.sanitize import sanitize_line
 
 _COLUMNS = ("offset", "key", "port", "operation", "kind", "decision", "request", "response")
@@ -91,16 +99,16 @@ def record(
     """
     from replay import call_recorder  # noqa: PLC0415 - listing calls needs no worker
 
-    workspace = options.open_workspace(ws, wait)
+    workspace = workspace_opener.open_workspace(ws, wait)
     pending = pending_commands.choices(resend, mark_done)
     pending.refuse_unknown(workspace)
     gateway_options = {"mode": Mode(mode), "send": frozenset(send), "pending": pending}
     settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
-    wanted = options.runnable_reference(projection, python, workspace)
-    span = options.parse_span(workspace, start, end)
+    wanted = projection_resolver.resolve_runnable_projection(projection, python, workspace)
+    span = workspace_opener.parse_span(workspace, start, end)
     before = None
     if span is not None and span.first > 0:
-        before = options.fold_missing(workspace, wanted)
+        before = projection_resolver.fold_missing(workspace, wanted)
     with catch_interrupt() as cancelled, progress_display.recording_bar(wanted.name) as progress:
 
         def raise_if_cancelled() -> None:
@@ -207,7 +215,7 @@ def calls(
     With -p: the calls of the projection's fold, and its blocked attempts to get out. Without -p:
     all recordings.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
     if other is not None:
         if projection is None:
             raise click.UsageError("--compare needs a projection. Give -p PROJ.")
@@ -218,14 +226,14 @@ def calls(
             raise click.UsageError("--reads needs a projection. Give -p PROJ.")
         found = call_decisions.list_recordings(workspace)
     else:
-        history = options.fold_history(workspace, projection, python)
+        history = projection_resolver.fold_history(workspace, projection, python)
         if reads:
             rows = call_decisions.list_nondeterministic_reads(history, limit)
             output.print_rows(("offset", "read"), rows, as_json=as_json, right=("offset",))
             return
         found = call_decisions.read_fold_decisions(history)
     if at is not None:
-        offset = options.parse_position(workspace, at)
+        offset = workspace_opener.parse_position(workspace, at)
         found = (one for one in found if one.offset == (None if offset == START else offset))
     if decision is not None:
         found = (one for one in found if one.decision == decision)
@@ -251,7 +259,7 @@ def _print_call_differences(
 ) -> None:
     """Print the calls that differ between two timelines."""
     a, b = (
-        options.fold_history(
+        projection_resolver.fold_history(
             forked_workspace.open_timeline(workspace.main_workspace, timeline), projection, python
         )
         for timeline in (workspace.timeline, other)
@@ -300,7 +308,7 @@ def calls_import(ws: str, file: Path, window: float, wait: float, as_json: bool)
 
     FILE is a cassette of vcrpy, a HAR file, or a journal of JSON lines.
     """
-    workspace = options.open_workspace(ws, wait)
+    workspace = workspace_opener.open_workspace(ws, wait)
     ports = config_file.gateway_settings(workspace.path).ports
     with progress_display.busy_bar(f"importing {file}"):
         found = import_export.import_recordings(workspace, file, ports, timedelta(seconds=window))
@@ -342,7 +350,7 @@ def calls_export(ws: str, file: Path, wait: float, as_json: bool) -> None:
 
     The suffix of FILE chooses the format: .jsonl (a journal), .yaml (a cassette of vcrpy) or .har.
     """
-    workspace = options.open_workspace(ws, wait)
+    workspace = workspace_opener.open_workspace(ws, wait)
     with progress_display.busy_bar(f"exporting to {file}"):
         found = import_export.export_recordings(workspace, file)
     if found.left_out_count:
@@ -374,8 +382,8 @@ def calls_assign(ws: str, call: int, position: str, wait: float) -> None:
 
     CALL is the number of the call: the field `call` of `refold calls WS --json`.
     """
-    workspace = options.open_workspace(ws, wait)
-    offset = options.parse_position(workspace, position)
+    workspace = workspace_opener.open_workspace(ws, wait)
+    offset = workspace_opener.parse_position(workspace, position)
     call_decisions.assign_recording(workspace, str(call), offset)
 
 

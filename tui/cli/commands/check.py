@@ -12,7 +12,7 @@ from replay.projection.projection_reference import Reference
 from replay.query import condition_search, invariants
 from replay.query.unknown_paths import describe_unknown_paths
 from storage.workspace.workspace import Workspace
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import options, output, progress_display, projection_resolver, workspace_opener
 
 
 @click.command(epilog=options.example("refold check orders.jsonl -p orders_wrong.py"))
@@ -76,7 +76,7 @@ def check(
     code 1 means that an invariant is broken, 2 that refold can't evaluate one of the projection's
     invariants; it names that one after the others.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
     chosen = {
         "determinism": determinism,
         "isolation": isolation,
@@ -89,10 +89,10 @@ def check(
             raise click.UsageError(
                 "--invariant reads the history, and the properties fold again; give only one of the two"
             )
-        reference = options.runnable_reference(projection, python, workspace)
+        reference = projection_resolver.resolve_runnable_projection(projection, python, workspace)
         return _check_properties(workspace, reference, properties, as_json=as_json)
-    span = options.parse_span(workspace, start, end)
-    history = options.fold_history(workspace, projection, python, span)
+    span = workspace_opener.parse_span(workspace, start, end)
+    history = projection_resolver.fold_history(workspace, projection, python, span)
     wanted = {text: condition_search.parse_condition(history, text) for text in asked} or None
     names = wanted or history.fold_record.invariants
     if not names:

@@ -5,7 +5,7 @@ import click
 from replay.document.diff import decode_state, encode_value, find_differences
 from replay.handlers import debug_session
 from replay.handlers.debug_session import DebugResult, DebugTarget
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import options, output, progress_display, projection_resolver, workspace_opener
 from tui.text.sanitize import sanitize_line
 
 _IDE_PORT = 5678
@@ -49,15 +49,15 @@ def debug(
     handler returns, refold shows what it changed. The handler gets its own terminal inside yours;
     press Ctrl+C five times in a row to end it.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
-    wanted = options.runnable_reference(projection, python, workspace)
-    offset = options.parse_position(workspace, at)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    wanted = projection_resolver.resolve_runnable_projection(projection, python, workspace)
+    offset = workspace_opener.parse_position(workspace, at)
     target = DebugTarget(offset, key, preferred, _IDE_PORT if ide and port is None else port)
     folded = debug_session.find_history_before(
         workspace,
         wanted,
         offset,
-        lambda: options.fold_missing(workspace, wanted),
+        lambda: projection_resolver.fold_missing(workspace, wanted),
     )
     workspace.release()
     debug_session.debug_handler(workspace, wanted, folded, target, _print_result, sanitize_line)

@@ -7,7 +7,7 @@ from replay.history.history import History
 from sample_logs import Sample
 from storage.log.event_log import EventLog
 from storage.workspace.workspace import Workspace
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import output, progress_display, projection_resolver
 
 
 def print_tour(sample: Sample, workspace: Workspace) -> None:
@@ -18,11 +18,15 @@ def print_tour(sample: Sample, workspace: Workspace) -> None:
     progress_display.print_message(f"{sample.title}: {end + 1:,} events.")
     wrong = History(
         workspace,
-        options.fold_missing(workspace, options.projection_reference(str(sample.wrong_projection))),
+        projection_resolver.fold_missing(
+            workspace, projection_resolver.resolve_projection(str(sample.wrong_projection))
+        ),
     )
     right = History(
         workspace,
-        options.fold_missing(workspace, options.projection_reference(str(sample.projection))),
+        projection_resolver.fold_missing(
+            workspace, projection_resolver.resolve_projection(str(sample.projection))
+        ),
     )
 
     _print_stop(

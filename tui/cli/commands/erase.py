@@ -8,7 +8,7 @@ from replay import erasure
 from replay.erasure import ErasureRequest, ErasureResult
 from replay.worker_host.sigint import catch_interrupt
 from storage.plural import format_count
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import options, output, progress_display, workspace_opener
 
 
 @click.command(epilog=options.example("refold remove orders.jsonl --stream order-382 --yes"))
@@ -58,7 +58,7 @@ def remove(
     recorded calls, bookmarks or watches either. Projections are folded again when you next use
     them. The source file stays as it is.
     """
-    workspace = options.open_workspace(ws, wait)
+    workspace = workspace_opener.open_workspace(ws, wait)
     request = ErasureRequest(streams, where, values, redacted)
     offsets = erasure.select_offsets(workspace, request)
     with workspace.reading() as connection:

@@ -9,7 +9,7 @@ from replay.forks import fork_file
 from storage.errors import QueryError
 from storage.timelines import forked_workspace
 from tui.cli.commands.fork import timeline_row
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import options, output, progress_display, workspace_opener
 
 _file = click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 _replace = click.option("--replace", is_flag=True, help="Overwrite an existing file.")
@@ -35,7 +35,7 @@ def fork_export(ws: str, name: str, file: Path, replace: bool, wait: float, as_j
     NAME` writes a pytest file for a fork.
     """
     forked = forked_workspace.as_fork(
-        forked_workspace.open_timeline(options.open_workspace(ws, wait), name)
+        forked_workspace.open_timeline(workspace_opener.open_workspace(ws, wait), name)
     )
     if forked is None:
         raise QueryError("main is the log itself, not a fork; write it with `refold export`.")
@@ -65,7 +65,7 @@ def fork_apply(ws: str, file: Path, name: str | None, wait: float, as_json: bool
 
     WS must hold the log that the fork was made on.
     """
-    workspace = options.open_workspace(ws, wait)
+    workspace = workspace_opener.open_workspace(ws, wait)
     with progress_display.busy_bar(f"applying {file} to {workspace.path}"):
         forked = fork_file.apply_fork_file(workspace, file, name)
     row = timeline_row(forked.fork)
@@ -87,7 +87,7 @@ def export(ws: str, file: Path, timeline: str, replace: bool, wait: float, as_js
 
     The edits of a fork are applied. `refold load` reads the file.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
     with progress_display.file_bar(str(file)) as progress:
         count = timeline_log.write_timeline_log(
             workspace, file, replace=replace, on_progress=progress

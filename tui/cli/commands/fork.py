@@ -17,7 +17,7 @@ from storage.timelines.edits import Edit
 from storage.timelines.fork_store import Fork
 from storage.timelines.forked_workspace import ForkedWorkspace, as_fork
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
-from tui.cli.support import config_file, options, output, progress_display
+from tui.cli.support import config_file, options, output, progress_display, workspace_opener
 
 _Command = Callable[..., Any]
 
@@ -135,12 +135,12 @@ def fork(
 
     def attempt(workspace: Workspace) -> ForkedWorkspace:
         found = _requested_edits(workspace, name, edit_options)
-        place = None if at is None else options.parse_position(workspace, at)
+        place = None if at is None else workspace_opener.parse_position(workspace, at)
         if states_of is not None:
             found.append(Edit(EditKind.BASE, Label(0), value=states_of))
         return edit_builder.create_fork(workspace, name, found, fork_position=place, note=note)
 
-    made = edit_builder.change(options.open_workspace(ws, wait, parent), attempt)
+    made = edit_builder.change(workspace_opener.open_workspace(ws, wait, parent), attempt)
     _print_fork(made, as_json=as_json)
 
 
@@ -164,7 +164,7 @@ def edit(
 
     All edits of one command are one step, which --undo takes back. Positions are those of the fork.
     """
-    workspace = options.open_workspace(ws, wait, name)
+    workspace = workspace_opener.open_workspace(ws, wait, name)
     if undo and redo:
         raise click.UsageError(_ONE_OF_THREE)
 
@@ -198,7 +198,7 @@ def _requested_edits(workspace: Workspace, name: str, edit_options: dict[str, An
     made = EditBuilder(workspace, name)
 
     def place(text: str) -> int:
-        return options.parse_position(workspace, text)
+        return workspace_opener.parse_position(workspace, text)
 
     for text in edit_options["drops"]:
         made.drop(place(text))

@@ -19,7 +19,7 @@ from storage.ingest.io.prefetch import prefetch_items
 from storage.log import irregularities as log_irregularities
 from storage.query import sql_query
 from storage.workspace.workspace import Workspace
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import options, output, progress_display, projection_resolver, workspace_opener
 from tui.cli.support.output import RawJson
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def events(
 
     With --at: the events up to that position; --limit N then keeps the last N.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
     rows = _event_rows(workspace, at, where, limit)
     if as_json:
         output.print_json_lines(
@@ -70,7 +70,7 @@ def events(
 def _event_rows(
     workspace: Workspace, at: str | None, where: str | None, limit: int | None
 ) -> Iterator[dict[str, Any]]:
-    until = options.parse_position(workspace, at)
+    until = workspace_opener.parse_position(workspace, at)
     columns = '"offset", time, stream, revision, type, id, data, meta'
     with workspace.reading() as connection:
         condition = "true" if where is None else event_filter.compile_where(connection, where)
@@ -116,9 +116,9 @@ def state(
 
     With --key: one document, in full.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
-    offset = options.parse_position(workspace, at)
-    states = options.states_between(workspace, projection, python, offset, offset)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    offset = workspace_opener.parse_position(workspace, at)
+    states = projection_resolver.states_between(workspace, projection, python, offset, offset)
     if isinstance(states, History):
         rows = _state_rows(states, offset) if key is None else _state_row(states, key, offset)
     else:
@@ -204,9 +204,14 @@ def diff(
 
     Each row is a path of a document, with the value before and after.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
-    first, last = options.parse_position(workspace, start), options.parse_position(workspace, end)
-    states = options.states_between(workspace, projection, python, *sorted((first, last)))
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    first, last = (
+        workspace_opener.parse_position(workspace, start),
+        workspace_opener.parse_position(workspace, end),
+    )
+    states = projection_resolver.states_between(
+        workspace, projection, python, *sorted((first, last))
+    )
     rows = output.CountedRows(islice(_difference_rows(states, first, last, key), limit))
     if as_json:
         output.print_json_lines(rows)
@@ -274,8 +279,8 @@ def failures(
 
     Each row has the offset of the event and the error; --json adds the traceback.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
-    history = options.fold_history(workspace, projection, python)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    history = projection_resolver.fold_history(workspace, projection, python)
     found = history.failures(limit=limit)
     columns = ("offset", "key", "type", "error", "traceback")
     if as_json:
@@ -307,8 +312,8 @@ def printed(
 
     This covers standard output and standard error.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
-    history = options.fold_history(workspace, projection, python)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    history = projection_resolver.fold_history(workspace, projection, python)
     found = history.printed_output(limit)
     output.print_rows(("offset", "text"), found, as_json=as_json, right=("offset",))
 
@@ -327,8 +332,8 @@ def unhandled(
 
     Each row is a type and version, with the number of events and the offset of the first.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
-    history = options.fold_history(workspace, projection, python)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    history = projection_resolver.fold_history(workspace, projection, python)
     columns = ("type", "version", "events", "offset")
     rows = [[getattr(u, name) for name in columns] for u in history.unhandled_events()]
     output.print_rows(columns, rows, as_json=as_json, right=("events", "offset"))
@@ -346,7 +351,7 @@ def irregularities(ws: str, timeline: str, limit: int | None, wait: float, as_js
     Gaps and duplicates are those of revisions in a stream and of event ids; times are compared
     within a stream.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
     columns = ("offset", "stream", "kind", "before", "found")
     found = log_irregularities.find_irregularities(workspace, limit)
     rows = ([getattr(one, name) for name in columns] for one in found)
@@ -368,7 +373,7 @@ def sql(ws: str, query: str, timeline: str, wait: float, as_json: bool) -> None:
 
     DuckDB runs QUERY. It can't write anything, or read another file.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
     stop = sql_query.QueryCancellation()
     with _stopped_by_ctrl_c(stop), sql_query.run_query(workspace, query, stop) as question:
         names = [column.name for column in question.columns]

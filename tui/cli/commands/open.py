@@ -10,7 +10,13 @@ import click
 
 from sample_logs import SAMPLES
 from storage.workspace.workspace_file import SCREEN_MEMORY_BYTES, WorkspaceFile
-from tui.cli.support import options, progress_display, source_follower
+from tui.cli.support import (
+    options,
+    progress_display,
+    projection_resolver,
+    source_follower,
+    workspace_opener,
+)
 from tui.state import view_address
 
 
@@ -54,12 +60,13 @@ def open_(
     if ws.startswith(view_address.SCHEME):
         place = view_address.parse_address(ws)
         ws, at, timeline = str(place.workspace), at or place.position, place.timeline
-    workspace = options.open_workspace(ws, wait, timeline, memory=SCREEN_MEMORY_BYTES)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline, memory=SCREEN_MEMORY_BYTES)
     references = [
-        options.projection_reference(projection, python, workspace) for projection in projections
+        projection_resolver.resolve_projection(projection, python, workspace)
+        for projection in projections
     ]
-    offset = options.parse_position(workspace, at) if at is not None else None
-    if follow and options.is_workspace(ws):
+    offset = workspace_opener.parse_position(workspace, at) if at is not None else None
+    if follow and workspace_opener.is_workspace(ws):
         raise click.UsageError(f"{ws} is a workspace; --follow needs its source, a file or a link.")
     no_messages: AbstractContextManager[Iterator[str]] = nullcontext(iter(()))
     with (
@@ -90,7 +97,9 @@ def demo(name: str) -> None:
 
             workspace = WorkspaceFile(target, memory_bytes=SCREEN_MEMORY_BYTES)
             run_app(
-                workspace, [options.projection_reference(str(sample.wrong_projection))], at=None
+                workspace,
+                [projection_resolver.resolve_projection(str(sample.wrong_projection))],
+                at=None,
             )
         else:
             from tui.cli.commands.demo import print_tour  # noqa: PLC0415 - only needed without a terminal

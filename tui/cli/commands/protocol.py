@@ -13,7 +13,7 @@ from storage.ingest import loader
 from storage.log.event_log import EventDetail, EventLog
 from storage.workspace.workspace import Workspace
 from storage.workspace.workspace_file import WorkspaceFile
-from tui.cli.support import options, output
+from tui.cli.support import options, output, workspace_opener
 from tui.text.sanitize import sanitize_line
 
 
@@ -62,7 +62,7 @@ def protocol_test(
     events = (
         _sample_events(limit)
         if ws is None
-        else _first_events(options.open_workspace(ws, wait), limit)
+        else _first_events(workspace_opener.open_workspace(ws, wait), limit)
     )
     failed = 0
     test = ProtocolCheck(words, events, patience, _print_line)

@@ -18,7 +18,7 @@ from replay.query.unknown_paths import describe_unknown_paths
 from storage.log import causation as causing
 from storage.log.event_log import EventLog
 from storage.log.positions import START
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import options, output, progress_display, projection_resolver, workspace_opener
 from tui.cli.support.output import RawJson
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def blame(
     if at is not None and end is not None:
         raise click.UsageError("--at and --to both set the end; give one of them")
     wanted = paths.parse_path(path)
-    workspace = options.open_workspace(ws, wait, timeline)
-    span = options.parse_span(workspace, start, end or (at if start is not None else None))
-    history = options.fold_history(workspace, projection, python, span)
-    until = options.parse_position(workspace, end or at)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    span = workspace_opener.parse_span(workspace, start, end or (at if start is not None else None))
+    history = projection_resolver.fold_history(workspace, projection, python, span)
+    until = workspace_opener.parse_position(workspace, end or at)
     after = span.position_before if span else START
     found = blaming.find_value_changes(
         history, key, wanted, after=after, until=until, backwards=True
@@ -128,9 +128,9 @@ def find(
     greatest, length, lower, upper, contains, starts_with, regexp_matches. The condition counts as
     false before a document's first state.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
-    span = options.parse_span(workspace, start, end)
-    history = options.fold_history(workspace, projection, python, span)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    span = workspace_opener.parse_span(workspace, start, end)
+    history = projection_resolver.fold_history(workspace, projection, python, span)
     parsed = condition_search.parse_condition(history, condition)
     after = span.position_before if span else START
     others = 0
@@ -220,8 +220,8 @@ def values(
     """
     from replay.query.series import compute_series  # noqa: PLC0415 - only this command needs numpy
 
-    workspace = options.open_workspace(ws, wait, timeline)
-    history = options.fold_history(workspace, projection, python)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    history = projection_resolver.fold_history(workspace, projection, python)
     ends = EventLog(workspace).read_density(stretches).last_offsets
     rows = (
         {"expression": text, "offset": end, "low": low, "high": high, "last": last}
@@ -286,8 +286,8 @@ def logpoint(
     """
     from replay.query.logpoints import build_type_condition, evaluate_logpoints  # noqa: PLC0415 - it imports Arrow
 
-    workspace = options.open_workspace(ws, wait, timeline)
-    history = options.fold_history(workspace, projection, python)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    history = projection_resolver.fold_history(workspace, projection, python)
     conditions = [
         *([build_type_condition(kind)] if kind is not None else []),
         *([where] if where else []),
@@ -325,8 +325,8 @@ def causes(ws: str, at: str | None, wait: float, as_json: bool) -> int:
 
     refold follows the causation and correlation ids of the events.
     """
-    workspace = options.open_workspace(ws, wait)
-    offset = options.parse_position(workspace, at)
+    workspace = workspace_opener.open_workspace(ws, wait)
+    offset = workspace_opener.parse_position(workspace, at)
     found = causing.build_causal_tree(workspace, offset)
     rows = [
         {

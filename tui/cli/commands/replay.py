@@ -14,7 +14,15 @@ from replay import fold
 from replay.event_fold.fold_run import FoldProgress
 from replay.worker_host.sigint import catch_interrupt
 from storage.plural import format_count
-from tui.cli.support import config_file, missing_call_prompt, options, output, progress_display
+from tui.cli.support import (
+    config_file,
+    missing_call_prompt,
+    options,
+    output,
+    progress_display,
+    projection_resolver,
+    workspace_opener,
+)
 
 _MIN_MEMORY_BYTES = 64 << 20
 """Bytes that a worker needs besides the documents."""
@@ -109,10 +117,10 @@ def replay(
         raise click.BadParameter(
             f"each worker needs at least {_MIN_MEMORY_BYTES >> 20}MiB", param_hint="--memory"
         )
-    workspace = options.open_workspace(ws, wait, timeline)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
     gateway_options = {"mode": Mode(mode), "own_time": own_time}
     settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
-    wanted = options.projection_reference(projection, python, workspace, settings)
+    wanted = projection_resolver.resolve_projection(projection, python, workspace, settings)
     with (
         catch_interrupt(signal.SIGINT, signal.SIGTERM) as cancelled,
         nullcontext(_print_progress_line)
@@ -126,7 +134,7 @@ def replay(
             workers=workers,
             patience=patience,
             memory=memory,
-            span=options.parse_span(workspace, start, end),
+            span=workspace_opener.parse_span(workspace, start, end),
             ask=missing_call_prompt.ask_for_answer
             if options.is_terminal() and not progress_lines
             else None,
@@ -169,7 +177,7 @@ def _print_progress_line(progress: FoldProgress) -> None:
                 "events": progress.events,
                 "keys": progress.keys,
                 "failures": progress.failures,
-                "kept": progress.kept,
+                "kept": progress.stored_events,
             }
         )
         + "\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from replay.export import reproduction
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import options, output, progress_display, projection_resolver, workspace_opener
 
 
 @click.command(
@@ -61,13 +61,13 @@ def reproduce(
     the invariant holds, if that is what is wrong at the position.
     """
     wanted = [reproduction.parse_expectation(text) for text in expected]
-    workspace = options.open_workspace(ws, wait, timeline)
-    history = options.fold_history(workspace, projection, python)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    history = projection_resolver.fold_history(workspace, projection, python)
     exported = reproduction.write_reproduction(
         history,
-        options.parse_position(workspace, at),
+        workspace_opener.parse_position(workspace, at),
         key,
-        cwd=options.projection_folder(projection, workspace),
+        cwd=projection_resolver.projection_folder(projection, workspace),
         expected=wanted,
         folder=folder,
         replace=replace,

@@ -12,7 +12,7 @@ from replay.forks.sweep.variants import SweepVariant
 from replay.worker_host.sigint import catch_interrupt
 from storage.plural import format_count
 from storage.timelines import fork_store
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import options, output, progress_display, projection_resolver, workspace_opener
 
 
 @click.command(
@@ -86,13 +86,13 @@ def sweep(
     refold folds one fork for each value of a parameter, or for each dropped event, and ranks them
     by --value. It discards the forks, except the first N of --keep, which you can open and compare.
     """
-    workspace = options.open_workspace(ws, wait, timeline)
-    wanted = options.runnable_reference(projection, python, workspace)
+    workspace = workspace_opener.open_workspace(ws, wait, timeline)
+    wanted = projection_resolver.resolve_runnable_projection(projection, python, workspace)
     if sum(one is not None for one in (drop_each, path, set_where)) != 1:
         raise click.UsageError(
             "Give exactly one of --drop-each SQL, --set POSITION PATH and --set-where SQL PATH."
         )
-    base = options.fold_missing(workspace, wanted)
+    base = projection_resolver.fold_missing(workspace, wanted)
     name = name or variants.choose_free_name(fork.name for fork in fork_store.list_forks(workspace))
     if drop_each is not None:
         places = EditBuilder(workspace, name).find_matching_positions(drop_each)
@@ -100,7 +100,7 @@ def sweep(
     else:
         where = path or set_where or ("", "")
         if path is not None:
-            places = [options.parse_position(workspace, where[0])]
+            places = [workspace_opener.parse_position(workspace, where[0])]
         else:
             places = EditBuilder(workspace, name).find_matching_positions(where[0])
         parameter_values = [

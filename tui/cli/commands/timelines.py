@@ -14,7 +14,7 @@ from replay.query import aggregate_totals
 from storage.plural import format_count
 from storage.timelines import fork_store, forked_workspace
 from tui.cli.commands.fork import describe_edits, timeline_row
-from tui.cli.support import options, output, progress_display
+from tui.cli.support import options, output, progress_display, projection_resolver, workspace_opener
 from tui.cli.support.output import raw_json
 
 
@@ -43,7 +43,7 @@ def timelines(
 
     The list is a tree: the log itself (main), and its forks.
     """
-    workspace = options.open_workspace(ws, wait)
+    workspace = workspace_opener.open_workspace(ws, wait)
     if rename:
         fork_store.rename_fork(workspace, *rename)
     if annotate:
@@ -127,9 +127,9 @@ def compare(
     """
     if len(projections) > 2:
         raise click.UsageError("refold compares at most two projections; give -p once or twice.")
-    workspace = options.open_workspace(ws, wait)
+    workspace = workspace_opener.open_workspace(ws, wait)
     first, second = (
-        options.fold_history(
+        projection_resolver.fold_history(
             forked_workspace.open_timeline(workspace, timeline), projection, python
         )
         for timeline, projection in zip((a, b), (projections * 2)[:2], strict=True)
@@ -137,8 +137,8 @@ def compare(
     place = None
     if at is not None:
         place = (
-            options.parse_position(first.workspace, at),
-            options.parse_position(second.workspace, at),
+            workspace_opener.parse_position(first.workspace, at),
+            workspace_opener.parse_position(second.workspace, at),
         )
     with progress_display.busy_bar(f"comparing {a} and {b}"):
         found = history_comparison.compare_histories(first, second, place)
@@ -280,15 +280,15 @@ def join(
     change is a conflict: it becomes what folding all edits gives, what the projection's
     merge(base, left, right) returns, or what --resolve says.
     """
-    workspace = options.open_workspace(ws, wait)
+    workspace = workspace_opener.open_workspace(ws, wait)
     one, other = (forked_workspace.open_timeline(workspace, timeline) for timeline in (a, b))
-    wanted = options.runnable_reference(projection, python, workspace)
+    wanted = projection_resolver.resolve_runnable_projection(projection, python, workspace)
     joined = fork_merge.merge_forks(
         one,
         other,
         name,
         wanted,
-        partial(options.fold_missing, wanted=wanted),
+        partial(projection_resolver.fold_missing, wanted=wanted),
         order=order,
         prefer=prefer,
         resolutions=dict(resolutions),
@@ -300,7 +300,7 @@ def join(
         {
             "key": c.key,
             **{n: raw_json(getattr(c, n)) for n in ("base", "a", "b", "joined", "merged")},
-            "trouble": c.trouble,
+            "trouble": c.error,
             "resolved": c.resolved,
         }
         for c in joined.document_conflicts

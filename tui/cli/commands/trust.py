@@ -9,7 +9,7 @@ from storage.errors import WorkspaceError
 from storage.ingest.named_files import list_named_files
 from storage.workspace import validation_cache
 from storage.workspace.workspace_file import WorkspaceFile
-from tui.cli.support import config_file, options, output
+from tui.cli.support import config_file, options, output, workspace_opener
 from tui.cli.support.consent import Isolation, agreed_digests, keep_agreement, revoke_agreement
 from tui.text.sanitize import sanitize_line
 
@@ -32,7 +32,7 @@ def trust(file: Path, only_list: bool, revoke: bool, as_json: bool) -> None:
     """
     if only_list and revoke:
         raise click.UsageError("Give --list or --revoke, not both.")
-    if options.is_workspace(str(file)):
+    if workspace_opener.is_workspace(str(file)):
         rows = _workspace_rows(file, only_list=only_list, revoke=revoke)
     elif revoke:
         _revoke(file)

@@ -1,31 +1,13 @@
-"""Options that commands share, and how WS and PROJ become a workspace and a projection."""
+"""Arguments and options that commands share."""
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from gateway.settings import GatewaySettings
-from replay.history import catalogue
-from replay.history.catalogue import FoldRecord
-from replay.history.history import History
-from replay.projection import projection_reference as projection_reference_module
-from replay.projection.declaration import is_over_all_events
-from replay.projection.offset_span import OffsetSpan
-from storage.errors import ProjectionError, QueryError, SourceError
-from storage.ingest import provenance
-from storage.ingest.io.fingerprints import SourceChange
-from storage.log import positions
-from storage.timelines import forked_workspace
-from storage.workspace.workspace import MAIN_TIMELINE, Workspace
-from storage.workspace.workspace_file import WorkspaceFile
-from tui.cli.support import config_file, output, progress_display
-
-if TYPE_CHECKING:
-    from replay.query_projections.state_query import StateQuery
+from storage.workspace.workspace import MAIN_TIMELINE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -80,6 +62,12 @@ def _keep_readable(context: click.Context, _: click.Parameter, value: tuple[Path
     context.meta[_READABLE] = tuple(str(path.resolve()) for path in value) or None
 
 
+def readable_folders() -> tuple[str, ...] | None:
+    """Return the folders of --read-only-below of the running command; None if it has none."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_READABLE)
+
+
 def python_option(command: Command) -> Command:
     """Add the options of commands that start workers: --python and --read-only-below."""
     command = click.option(
@@ -110,288 +98,6 @@ def timeline_option(command: Command) -> Command:
         show_default=True,
         help="The timeline: the log itself, or a fork.",
     )(command)
-
-
-def open_workspace(
-    ws: str, wait: float, timeline: str = MAIN_TIMELINE, memory: int | None = None
-) -> Workspace:
-    """Return the workspace that WS names, on a timeline.
-
-    If WS is a source, load it first, or append what is new in it. `memory` is in bytes.
-    """
-    workspace = forked_workspace.open_timeline(_open_or_load(ws, wait, memory), timeline)
-    context = click.get_current_context(silent=True)
-    if context is not None:  # several commands can run in one process, as in the tests
-        context.call_on_close(workspace.main_workspace.release)
-    if timeline != MAIN_TIMELINE:
-        output.use_labels_of(workspace)
-    return workspace
-
-
-def _open_or_load(ws: str, wait: float, memory: int | None) -> Workspace:
-    path = Path(ws)
-    workspace_options: dict[str, Any] = {
-        "wait_seconds": wait,
-        "on_wait": progress_display.print_waiting,
-    }
-    if memory is not None:
-        workspace_options["memory_bytes"] = memory
-    if is_workspace(ws):
-        workspace = WorkspaceFile(path, **workspace_options)
-        for file, change in provenance.detect_source_changes(workspace).items():
-            _warn_of_change(file, change, workspace)
-        return workspace
-    from storage.ingest import loader, sources  # noqa: PLC0415 - a workspace needs none of the formats
-
-    target = loader.choose_default_target(ws)
-    if not target.exists() or _is_behind(WorkspaceFile(target, **workspace_options), ws):
-        try:
-            with progress_display.load_bar(sources.stored_name(ws)) as progress:
-                loader.load_source(
-                    [ws], target, loader.LoadOptions(wait_seconds=wait), on_progress=progress
-                )
-        except SourceError as error:
-            if not (target.exists() and sources.is_remote(ws)):
-                raise
-            progress_display.print_message(
-                f"{error.message} The workspace stays as it was last loaded."
-            )
-    return WorkspaceFile(target, **workspace_options)
-
-
-def states_between(
-    workspace: Workspace,
-    projection: str,
-    python: str | None,
-    first: int,
-    last: int,
-) -> "History | StateQuery":
-    """Return the history or the query that gives the states of PROJ at two positions.
-
-    A query over all events runs at both positions, unless its history holds both. Raises
-    QueryError if the fold of PROJ covers only a part of the log without them.
-    """
-    if (
-        _names_code(projection)
-        or config_file.find_config_for(projection, workspace.path) is not None
-    ):
-        wanted = projection_reference(projection, python, workspace)
-        if is_over_all_events(wanted.text):
-            record = catalogue.find_fold(workspace, wanted)
-            known = (
-                record is not None and record.has_states_at(first) and record.has_states_at(last)
-            )
-            if record is not None and known and record.is_code_unchanged:
-                return History(workspace, record)
-            from replay.query_projections.state_query import StateQuery  # noqa: PLC0415 - only a query over all events needs Arrow
-
-            return StateQuery(workspace, wanted)
-    history = fold_history(workspace, projection, python)
-    for position in (first, last):
-        if history.fold_record.is_partial and not history.fold_record.has_states_at(position):
-            raise QueryError(
-                f"The history of {history.fold_record.label} has no states at offset {position:,},"
-                f" only from {history.fold_record.first_offset - 1:,} to"
-                f" {history.fold_record.next_offset - 1:,}. Give the projection's file with -p."
-            )
-    return history
-
-
-def fold_history(
-    workspace: Workspace,
-    projection: str,
-    python: str | None = None,
-    span: OffsetSpan | None = None,
-) -> History:
-    """Return the history of PROJ, and fold what is missing first, or only a span of the log.
-
-    If PROJ is only a name in the workspace, return the history as it is and run no code, because
-    the workspace may come from a stranger.
-    """
-    if (
-        not _names_code(projection)
-        and config_file.find_config_for(projection, workspace.path) is None
-    ):
-        folded = catalogue.get_fold_by_name(workspace, projection)
-        _warn_if_behind(workspace, folded)
-        return History(workspace, folded)
-    wanted = projection_reference(projection, python, workspace)
-    folded = fold_missing(workspace, wanted, span=span)
-    if span is None and is_over_all_events(wanted.text):
-        _report_span(workspace, folded)
-    return History(workspace, folded)
-
-
-def _report_span(workspace: Workspace, folded: FoldRecord) -> None:
-    """Print where the states of a query over all events are known, if not everywhere.
-
-    Raises QueryError if they are known nowhere.
-    """
-    end = positions.resolve_position(workspace, "end")
-    if folded.covers(OffsetSpan(0, end)):
-        return
-    if folded.next_offset <= folded.first_offset:
-        raise QueryError(
-            f"{folded.name} does not declare what its documents depend on, so refold must run it at"
-            " each position. Give --from and --to, or declare 'own events of stream' in it if each"
-            " document depends only on the events of its stream."
-        )
-    progress_display.print_message(
-        f"{folded.label} ran from {folded.first_offset:,} to {folded.next_offset - 1:,};"
-        " its states are known only there."
-    )
-
-
-def projection_reference(
-    projection: str,
-    python: str | None = None,
-    workspace: Workspace | None = None,
-    settings: GatewaySettings | None = None,
-) -> projection_reference_module.Reference:
-    """Return the projection that PROJ names, by its code or by a name in a `refold.toml`.
-
-    `settings` are those of its gateway; default: those of the `refold.toml`.
-    """
-    found = None
-    if workspace is not None and not _names_code(projection):
-        declarations = config_file.find_config_for(projection, workspace.path)
-        if declarations is not None:
-            found = declarations.reference(projection, python)
-    if found is None:
-        found = projection_reference_module.parse_reference(
-            projection, python or catalogue.default_python(), Path.cwd()
-        )
-    if settings is None and workspace is not None:
-        settings = config_file.gateway_settings(workspace.path)
-    context = click.get_current_context(silent=True)
-    readable = None if context is None else context.meta.get(_READABLE)
-    if readable is not None:
-        found = replace(found, readable=readable)
-    return found if settings is None else replace(found, gateway_settings=settings)
-
-
-def runnable_reference(
-    projection: str, python: str | None, workspace: Workspace
-) -> projection_reference_module.Reference:
-    """Return the projection that PROJ names, to run it.
-
-    Raises ProjectionError if only the workspace knows the name, because a workspace runs no code.
-    """
-    if (
-        not _names_code(projection)
-        and config_file.find_config_for(projection, workspace.path) is None
-    ):
-        names = {n for f in catalogue.list_folds(workspace) for n in (f.name, f.label)}
-        if projection in names:
-            raise ProjectionError(
-                f"{projection} names only a history of {workspace.path}, and refold runs only code"
-                " that you name. Give the projection's file with -p."
-            )
-    return projection_reference(projection, python, workspace)
-
-
-def projection_folder(projection: str, workspace: Workspace) -> str:
-    """Return the folder that PROJ runs in, without asking for consent."""
-    declarations = (
-        None if _names_code(projection) else config_file.find_config_for(projection, workspace.path)
-    )
-    return str(Path.cwd() if declarations is None else declarations.path.parent)
-
-
-def fold_missing(
-    workspace: Workspace, wanted: projection_reference_module.Reference, **fold_options: Any
-) -> FoldRecord:
-    """Fold what is missing, with a progress bar, and return the record of the fold."""
-    from replay.fold import fold_projection  # noqa: PLC0415 - reading a history needs no fold
-
-    with progress_display.fold_bar(wanted.name) as progress:
-        return fold_projection(workspace, wanted, on_progress=progress, **fold_options)
-
-
-def parse_position(workspace: Workspace, text: str | None) -> int:
-    """Return the offset of a POSITION; of the end if it is None."""
-    return positions.resolve_position(workspace, "end" if text is None else text)
-
-
-def parse_span(workspace: Workspace, start: str | None, end: str | None) -> OffsetSpan | None:
-    """Return the span of --from and --to; None if neither is given."""
-    if start is None and end is None:
-        return None
-    first, last = (parse_position(workspace, text) for text in (start or "0", end))
-    if first > last:
-        what = f"--from {start}" if start is not None else "the first event"
-        raise click.UsageError(
-            f"{what} comes after {f'--to {end}' if end is not None else 'the end'}."
-        )
-    return OffsetSpan(max(first, 0), last)
-
-
-def _names_code(projection: str) -> bool:
-    place = projection.partition(":")[0]
-    return place.endswith((".py", ".sql")) or ":" in projection or "/" in projection
-
-
-def is_workspace(ws: str) -> bool:
-    """Return whether WS is a workspace, not a source."""
-    return Path(ws).suffix == ".refold" or _is_duckdb(Path(ws))
-
-
-def _is_behind(workspace: Workspace, ws: str) -> bool:
-    """Return whether the source changed since it was loaded, or was never loaded."""
-    from storage.ingest import sources  # noqa: PLC0415 - opening a workspace needs no readers
-
-    with workspace.reading() as connection:
-        loaded = {path for (path,) in connection.execute("SELECT path FROM sources").fetchall()}
-    if sources.is_stream(ws):
-        return True  # only reading it shows what it holds
-    named = {sources.stored_name(p) for p in sources.expand_names([ws])}
-    if named - loaded:
-        return True
-    # Only a request shows whether a remote source has more.
-    return sources.is_remote(ws) or bool(
-        provenance.detect_source_changes(workspace, named, reads_files=False)
-    )
-
-
-def _is_duckdb(path: Path) -> bool:
-    try:
-        if not path.is_file():  # reading from a pipe would consume its data
-            return False
-        with path.open("rb") as stream:
-            return stream.read(12)[8:12] == b"DUCK"
-    except OSError:
-        return False
-
-
-def _warn_of_change(file: str, change: SourceChange, workspace: Workspace) -> None:
-    if change is SourceChange.GROWN:
-        progress_display.print_message(
-            f"{file} {change.value} since it was loaded; `refold load {file}` appends."
-        )
-    elif change is SourceChange.REWRITTEN:
-        progress_display.print_message(
-            f"{file} {change.value} since it was loaded into {workspace.path}."
-        )
-
-
-def _warn_if_behind(workspace: Workspace, folded: FoldRecord) -> None:
-    end = positions.resolve_position(workspace, "end") + 1
-    if folded.next_offset < end:
-        progress_display.print_message(
-            f"{folded.label} is folded up to offset {folded.next_offset - 1:,} of {end - 1:,}."
-            " Give its file with -p to fold the rest."
-        )
-    if not folded.may_read_files:
-        progress_display.print_message(
-            f"refold can't tell if the code of {folded.label} has changed, because {workspace.path}"
-            f" came from elsewhere. `refold trust {workspace.path}` lets refold read the files that it names."
-        )
-    elif not folded.is_code_unchanged:
-        progress_display.print_message(
-            f"The code of {folded.label} has changed since it was folded."
-        )
-    if not folded.are_recordings_unchanged:
-        progress_display.print_message(f"Recordings have changed since {folded.label} was folded.")
 
 
 def parse_pairs(pairs: Sequence[str], option: str = "--map") -> dict[str, str]:

@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from storage.coordinates.event_labels import format_label
 from storage.plural import format_count
 from storage.timelines.fork_store import Fork
 from storage.workspace.workspace import MAIN_TIMELINE
@@ -48,7 +49,7 @@ class TimelinesScreen(ModalScreen[tuple[str, str] | None]):
         )
         for fork in self._forks:
             depths[fork.name] = depths[fork.parent] + 1
-            said = f"at {fork.at} · {format_count(len(fork.active_edits), 'edit')}"
+            said = f"at {format_label(fork.at)} · {format_count(len(fork.active_edits), 'edit')}"
             said += f" · {shorten(sanitize_line(fork.note), 60)}" if fork.note else ""
             shown.add_option(
                 Option(self._timeline_line(fork.name, depths[fork.name], said), id=fork.name)

@@ -123,7 +123,7 @@ class ForksScreen(CallsScreen):
                     lambda made, at: made.replace(at, text, there), position=position
                 )
 
-        title = f"edit event {self._workspace.label_at(position)}"
+        title = f"edit event {self._model.position_label(position)}"
         check = partial(event_json.parse_event, base=there)
         self.app.push_screen(EditorScreen(title, event_json.format_event(there), check), taken)
 
@@ -142,7 +142,7 @@ class ForksScreen(CallsScreen):
             if text is not None:
                 self._request_edit(lambda made, at: made.insert(at, text), position=position)
 
-        title = f"new event after {self._workspace.label_at(position)}"
+        title = f"new event after {self._model.position_label(position)}"
         check = partial(event_json.parse_event, base=_NOTHING)
         self.app.push_screen(EditorScreen(title, json.dumps(said, indent=2), check), taken)
 
