@@ -4,7 +4,6 @@ Recordings are redacted on import, and once more on export.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ from gateway.exchange import har, journal, vcr
 from gateway.ports import PortSet
 from gateway.recording_store import Recording
 from gateway.redaction import Redactor
+from storage import abandoned_files
 from storage.errors import SourceError
 from storage.workspace.workspace import Workspace, read_metadata, write_metadata
 
@@ -103,8 +103,9 @@ def export_recordings(workspace: Workspace, path: Path) -> RecordingExportResult
         )
     redaction_pass = _RedactionPass(Redactor())
     http_only = writer is not journal.write_journal
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished = abandoned_files.unfinished_path(path.parent, f"{path.name}.part-")
     try:
+        abandoned_files.remove_abandoned(path.parent, f"{path.name}.part-")
         with unfinished.open("wb") as stream:
             stream.writelines(
                 writer(

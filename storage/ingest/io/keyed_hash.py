@@ -15,7 +15,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from storage import config_dir
+from storage import abandoned_files, config_dir
 from storage.errors import ConfigurationError
 
 PLACEHOLDER_PATTERN = re.compile(r"redacted-[0-9a-f]{16}")
@@ -38,6 +38,8 @@ def load_or_create_key() -> bytes:
     others.
     """
     path = key_path()
+    with contextlib.suppress(OSError):  # a file of a killed process holds a key
+        abandoned_files.remove_abandoned(path.parent, f"{path.name}.")
     return _create_key(path) if (found := _read_key(path)) is None else found
 
 
@@ -77,7 +79,7 @@ def _no_key(path: Path, what: str) -> ConfigurationError:
 def _create_key(path: Path) -> bytes:
     """Create the key completely or not at all; return the key in the file afterwards."""
     made = secrets.token_bytes(32)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    unfinished = abandoned_files.unfinished_path(path.parent, f"{path.name}.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -87,6 +87,8 @@ def _locked() -> Iterator[None]:
 
 
 def _write(file: Path, items: dict[str, str]) -> None:
+    for abandoned in _folder().glob(".unfinished-*"):  # by a killed process: only one writes here
+        abandoned.unlink(missing_ok=True)
     descriptor, unfinished = tempfile.mkstemp(dir=_folder(), prefix=".unfinished-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
