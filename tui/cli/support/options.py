@@ -79,6 +79,12 @@ def _keep_readable(context: click.Context, _: click.Parameter, value: tuple[Path
     context.meta[_READABLE] = tuple(str(path.resolve()) for path in value) or None
 
 
+def readable_folders() -> tuple[str, ...] | None:
+    """Return the folders of --read-only-below; None if it isn't given."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_READABLE)
+
+
 def python_option(command: Command) -> Command:
     """Add the options of commands that start workers: --python and --read-only-below."""
     command = click.option(
@@ -95,8 +101,8 @@ def python_option(command: Command) -> Command:
         callback=_keep_readable,
         type=click.Path(exists=True, path_type=Path),
         metavar="DIR",
-        help="Let handlers read only this folder, their code and interpreter (Linux); repeatable."
-        " Default for projections of a refold.toml: its folder. / allows everything.",
+        help="Let handlers and decoders read only this folder, their code and interpreter (Linux);"
+        " repeatable. Default for the code of a refold.toml: its folder. / allows everything.",
     )(command)
 
 
@@ -262,9 +268,7 @@ def projection_reference(
         )
     if settings is None and workspace is not None:
         settings = config_file.gateway_settings(workspace.path)
-    context = click.get_current_context(silent=True)
-    readable = None if context is None else context.meta.get(_READABLE)
-    if readable is not None:
+    if (readable := readable_folders()) is not None:
         found = replace(found, readable=readable)
     return found if settings is None else replace(found, gateway_settings=settings)
 
