@@ -56,8 +56,8 @@ def _parse_bytes(_: click.Context, __: click.Parameter, value: str | None) -> in
     "--memory",
     metavar="SIZE",
     callback=_parse_bytes,
-    help="Memory of all workers together, such as 500MB. refold folds documents that don't fit"
-    " (without --memory: that don't fit into 1GiB) in several passes.",
+    help="Memory of all workers together, or of a query in SQL, such as 500MB. refold folds documents"
+    " that don't fit (without --memory: that don't fit into 1GiB) in several passes; a query ends.",
 )
 @click.option(
     "--mode",
@@ -116,6 +116,8 @@ def replay(
     gateway_options = {"mode": Mode(mode), "own_time": own_time}
     settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
     wanted = options.projection_reference(projection, python, workspace, settings)
+    if memory is not None and wanted.is_sql:  # DuckDB runs the query in this process
+        workspace.main_workspace.limit_reading_memory(memory)
     with (
         nullcontext(_print_progress_line)
         if progress_lines
