@@ -5,7 +5,9 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,7 +15,11 @@ import click
 from gateway.modes import DEFAULT_MODE, Mode
 from replay import fold
 from replay.event_fold.fold_run import FoldProgress
+from replay.history.catalogue import FoldRecord
+from storage.errors import StaleError
 from storage.plural import format_count
+from storage.timelines import forked_workspace
+from storage.workspace.workspace import Workspace
 from tui.cli.support import config_file, missing_call_prompt, options, output, progress_display
 
 _MIN_MEMORY_BYTES = 64 << 20
@@ -123,9 +129,9 @@ def replay(
         if progress_lines
         else progress_display.fold_bar(wanted.name) as progress
     ):
-        folded = fold.fold_projection(
-            workspace,
-            wanted,
+        fold_timeline = partial(
+            fold.fold_projection,
+            reference=wanted,
             force=force,
             workers=workers,
             patience=patience,
@@ -137,6 +143,7 @@ def replay(
             on_progress=progress,
             cancelled=stop.is_set,
         )
+        folded = _fold_until_current(workspace, fold_timeline)
     result = {
         "projection": folded.label,
         "timeline": folded.timeline,
@@ -162,6 +169,17 @@ def replay(
             f" {format_count(folded.document_count, 'document')},"
             f" {format_count(folded.change_count, 'change')} ({folded.seconds:.1f} s)"
         )
+
+
+def _fold_until_current(
+    workspace: Workspace, fold_timeline: Callable[[Workspace], FoldRecord]
+) -> FoldRecord:
+    """Fold a timeline; if another process edits the fork meanwhile, fold it as it is then."""
+    while True:
+        try:
+            return fold_timeline(workspace)
+        except StaleError:
+            workspace = forked_workspace.open_timeline(workspace.main_workspace, workspace.timeline)
 
 
 def _print_progress_line(progress: FoldProgress) -> None:
