@@ -68,6 +68,10 @@ class KillCommand:
             return error.exit_code
         except KeyboardInterrupt:
             return 4
+        except RuntimeError as error:
+            if "interrupted" in str(error):  # DuckDB raises this for a signal during a query
+                return 4
+            raise
 
 
 def _must(home: Home, *arguments: str) -> None:
