@@ -1,9 +1,13 @@
 """`python -m crash [PART…] [--size long|short]`: try to break refold, and print the findings.
 
 The exit code is 1 if there is any finding. `--only PART/KIND --seed N --try M` repeats one try.
+`--piece 2/8` runs one of eight pieces of the campaign, `--hours H` stops after so long, and `--total`
+prints one table of all runs whose findings are in the same folder.
 """
 
 import argparse
+import math
+import re
 import sys
 import tempfile
 import time
@@ -14,6 +18,7 @@ from crash import campaign
 from crash.campaign import Part, Plan
 from crash.command import import_refold
 from crash.escapes.escapes import Escapes
+from crash.finding import Tally
 from crash.inputs.fuzzed_inputs import FuzzedInputs
 from crash.kills.kills import Kills
 from crash.kills.syscall_stop import is_supported
@@ -27,6 +32,9 @@ _SHORT = {"kills": 6, "inputs": 250, "escapes": 7, "workspaces": 1}
 def main() -> None:
     """Run the tries that the arguments ask for, and print the table."""
     options = _arguments()
+    if options.total:
+        _finish(Tally.read_all(options.findings), options.findings)
+        return
     if not sys.platform.startswith("linux") or not is_supported():
         raise SystemExit("The campaign runs only on Linux, on x86-64 and ARM64.")
     started = time.monotonic()
@@ -38,13 +46,31 @@ def main() -> None:
             folder=Path(folder).resolve() / "tries",
             findings=options.findings,
             tries=_tries(options),
+            end=math.inf if options.hours is None else started + options.hours * 3_600,
         )
         print(f"seed {plan.seed}, {plan.jobs} processes", file=sys.stderr)
         tally = campaign.run(plan)
-    campaign.print_table(tally, time.monotonic() - started)
+    tally.seconds = time.monotonic() - started
+    if options.number is None:
+        tally.keep(options.findings, _run_name(options))
+    _finish(tally, options.findings)
+    if plan.tries_left(tally):
+        print(f"{plan.tries_left(tally):,} tries were not run, because the time was over.")
+
+
+def _finish(tally: Tally, findings: Path) -> None:
+    """Print the table; exit with 1 if there is any finding."""
+    campaign.print_table(tally)
     if any(kind.with_findings for kind in tally.kinds.values()):
-        print(f"The findings, and how to repeat each, are in {options.findings}.")
+        print(f"The findings, and how to repeat each, are in {findings}.")
         raise SystemExit(1)
+
+
+def _run_name(options: argparse.Namespace) -> str:
+    """Return a name for the tally of a run; the same tries get the same name."""
+    asked = [options.size, *options.parts, options.only, options.piece, f"seed-{options.seed}"]
+    asked += [f"{name}-{getattr(options, name)}" for name in _LONG if getattr(options, name)]
+    return re.sub(r"\W+", "-", " ".join(str(one) for one in asked if one))
 
 
 def _arguments() -> argparse.Namespace:
@@ -54,6 +80,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", choices=("long", "short"), default="long")
     parser.add_argument("--only", metavar="PART/KIND", help="Run one kind of try.")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--piece", metavar="I/N", help="Run the I-th of N pieces of the tries.")
+    parser.add_argument("--hours", type=float, help="Begin no new try after so many hours.")
+    parser.add_argument("--total", action="store_true", help="Only print the table of all runs.")
     parser.add_argument(
         "--try", dest="number", type=int, help="Run one try, by its number; needs --only."
     )
@@ -69,6 +98,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"Unknown part {min(unknown)!r}; the parts are {', '.join(names)}.")
     if options.number is not None and not options.only:
         parser.error("--try needs --only.")
+    if options.piece and not re.fullmatch(r"[1-9]\d*/[1-9]\d*", options.piece):
+        parser.error("Write --piece I/N, such as --piece 2/8.")
     return options
 
 
@@ -86,13 +117,23 @@ def _tries(options: argparse.Namespace) -> dict[type[Part], dict[str, Sequence[i
         if wanted_kind and wanted_kind not in kinds:
             raise SystemExit(f"Unknown kind {wanted_kind!r}; the kinds are {', '.join(kinds)}.")
         found[part] = {
-            kind: range(count) if options.number is None else [options.number]
+            kind: _piece(range(count), options.piece)
+            if options.number is None
+            else [options.number]
             for kind, count in kinds.items()
             if not wanted_kind or kind == wanted_kind
         }
     if not found:
         raise SystemExit(f"Unknown part {wanted_part!r}.")
     return found
+
+
+def _piece(numbers: range, piece: str | None) -> range:
+    """Return the I-th of N parts of these numbers, for a piece I/N."""
+    if piece is None:
+        return numbers
+    part, count = (int(one) for one in piece.split("/"))
+    return numbers[len(numbers) * (part - 1) // count : len(numbers) * part // count]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Runs the parts of the campaign in several processes, saves findings and prints the table."""
 
-import json
+import math
 import os
 import shutil
 import sys
@@ -42,6 +42,13 @@ class Plan:
     findings: Path
     tries: dict[type[Part], dict[str, Sequence[int]]]
     """The numbers of the tries by part and kind."""
+    end: float = math.inf
+    """The time of the monotonic clock after which no new try begins."""
+
+    def tries_left(self, tally: Tally) -> int:
+        """Return how many tries were not run."""
+        planned = sum(len(numbers) for kinds in self.tries.values() for numbers in kinds.values())
+        return planned - sum(kind.tries for kind in tally.kinds.values())
 
 
 def spread(names: Sequence[str], count: int) -> dict[str, int]:
@@ -69,7 +76,7 @@ def run(plan: Plan) -> Tally:
     return tally
 
 
-def print_table(tally: Tally, seconds: float) -> None:
+def print_table(tally: Tally) -> None:
     """Print the tally of each kind and of each part as a table."""
     head = f"{'tries':>7} {'inputs':>8} {'found':>6} {'cpu s':>6} {'clock s':>8} {'MB':>6}  "
     print(f"{'part/kind':<28}{head}findings")
@@ -81,7 +88,7 @@ def print_table(tally: Tally, seconds: float) -> None:
     for name, kind in parts.items():
         print(_row(name, kind))
     found = sum(kind.with_findings for kind in parts.values())
-    print(f"{found} tries with findings, {seconds:,.0f} s")
+    print(f"{found} tries with findings, {tally.seconds:,.0f} s")
 
 
 def _row(name: str, kind: KindTally) -> str:
@@ -117,12 +124,14 @@ def _make_share(plan: Plan, job: int) -> None:
         for ordinal, (kind, numbers) in enumerate(kinds.items()):
             started = time.monotonic()
             share = numbers[(job + ordinal) % plan.jobs :: plan.jobs]
-            if not share:
+            if not share or started > plan.end:
                 continue
             for number, result in _results(made, kind, share):
                 wanted = Try(part.name, kind, number)
                 tally.add(str(wanted), result)
                 kept.keep(wanted, result)
+                if time.monotonic() > plan.end:
+                    break
             _print_progress(part.name, kind, len(share), time.monotonic() - started)
             tally.write(plan.folder / f"tally-{job}.json")
 
@@ -145,10 +154,3 @@ def _print_progress(part: str, kind: str, tries: int, seconds: float) -> None:
 
 def _jobs_with_tally(plan: Plan) -> Iterator[int]:
     return (job for job in range(plan.jobs) if (plan.folder / f"tally-{job}.json").exists())
-
-
-def write_summary(tally: Tally, path: Path) -> None:
-    """Write the tally as indented JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tally.write(path)
-    path.write_text(json.dumps(json.loads(path.read_text()), indent=1) + "\n")

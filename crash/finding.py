@@ -80,11 +80,17 @@ class KindTally:
         self.worst_memory_mb = max(self.worst_memory_mb, other.worst_memory_mb)
 
 
+_TALLIES = "tallies"
+"""The folder of the tallies of runs, inside that of the findings."""
+
+
 class Tally:
     """The tallies of all tries, by part and kind."""
 
     def __init__(self) -> None:
         self.kinds: dict[str, KindTally] = {}
+        self.seconds = 0.0
+        """Seconds of the clock of the runs."""
 
     def add(self, name: str, result: TryResult) -> None:
         """Count one try of the kind `part/kind`."""
@@ -93,19 +99,35 @@ class Tally:
     def merge(self, others: Iterable["Tally"]) -> None:
         """Add the tallies of other processes."""
         for other in others:
+            self.seconds += other.seconds
             for name, tally in other.kinds.items():
                 self.kinds.setdefault(name, KindTally()).merge(tally)
 
     def write(self, path: Path) -> None:
         """Write the tally as JSON, for the process that adds them up."""
-        values = {n: {**vars(t), "faults": dict(t.faults)} for n, t in self.kinds.items()}
-        path.write_text(json.dumps(values))
+        kinds = {n: {**vars(t), "faults": dict(t.faults)} for n, t in self.kinds.items()}
+        path.write_text(json.dumps({"seconds": round(self.seconds), "kinds": kinds}, indent=1))
+
+    def keep(self, findings: Path, name: str) -> None:
+        """Keep the tally of a run in the folder of findings, for `read_all`."""
+        folder = findings / _TALLIES
+        folder.mkdir(parents=True, exist_ok=True)
+        self.write(folder / f"{name}.json")
+
+    @classmethod
+    def read_all(cls, findings: Path) -> "Tally":
+        """Return the sum of the runs that keep their findings in a folder."""
+        found = cls()
+        found.merge(cls.read(path) for path in sorted((findings / _TALLIES).glob("*.json")))
+        return found
 
     @classmethod
     def read(cls, path: Path) -> "Tally":
         """Return the tally that `write` wrote."""
         found = cls()
-        for name, values in json.loads(path.read_text()).items():
+        content = json.loads(path.read_text())
+        found.seconds = content["seconds"]
+        for name, values in content["kinds"].items():
             faults: Counter[str] = Counter(values.pop("faults"))
             found.kinds[name] = KindTally(**values, faults=faults)
         return found
@@ -127,7 +149,7 @@ class FindingFolder:
         if not fresh:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"{wanted.part}-{wanted.kind}-{wanted.number}".replace("/", "_")
+        name = f"{wanted.part}-{wanted.kind}-{self._seed}-{wanted.number}".replace("/", "_")
         repeat = f"python -m crash --only {wanted} --seed {self._seed} --try {wanted.number}"
         content: dict[str, Any] = {
             "repeat": repeat,

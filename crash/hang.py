@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 LIMIT_SECONDS = 10.0
 """Most seconds of processor time of a command, and most seconds in which it uses none."""
-LONGEST_SECONDS = 120.0
-"""Most seconds of the clock, for a command that uses a little processor time for ever."""
+_LONGEST = 12
+"""Most seconds of the clock for each second of the limit. A command that uses a little processor time
+for ever ends there."""
 _IDLE_SECONDS = 0.1
 """Processor time in `LIMIT_SECONDS` that a command may use for polling and still counts as idle."""
 
@@ -25,7 +26,6 @@ class HangDetector:
     has_work: Callable[[], bool]
     """Returns whether a process of the command has work at this moment."""
     limit_seconds: float = LIMIT_SECONDS
-    longest_seconds: float = LONGEST_SECONDS
     processor_seconds: float = 0.0
     """What the command has used so far."""
 
@@ -48,6 +48,7 @@ class HangDetector:
             if not self.has_work():
                 return f"did not end, and used no processor time for {self.limit_seconds:g} s"
             self._active_at = now
-        if now - self._started > self.longest_seconds:
-            return f"did not end within {self.longest_seconds:g} s ({used:.1f} s of processor time)"
+        longest = _LONGEST * self.limit_seconds
+        if now - self._started > longest:
+            return f"did not end within {longest:g} s ({used:.1f} s of processor time)"
         return ""

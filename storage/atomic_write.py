@@ -7,11 +7,14 @@ last. Any failure, also a full disk, removes the unfinished file and leaves what
 import errno
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from storage import abandoned_files
+
+_PREFIX = ".refold-unfinished-"
+"""How the names of unfinished files begin; those of killed processes are removed by the next write there."""
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """Error numbers of file systems that don't support hard links, such as exFAT."""
 
@@ -38,7 +41,8 @@ def atomic_path(path: Path, *, replace: bool = True, is_private: bool = False) -
     Raises `FileExistsError` at the end if the file exists and `replace` is false.
     """
     # The name doesn't contain the final one, which may be as long as a name can be.
-    unfinished = path.with_name(f".refold-{secrets.token_hex(8)}.unfinished")
+    unfinished = abandoned_files.unfinished_path(path.parent, _PREFIX)
+    remove_unfinished(path.parent)
     try:
         mode = 0o600 if is_private else 0o666
         os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
@@ -54,6 +58,12 @@ def atomic_path(path: Path, *, replace: bool = True, is_private: bool = False) -
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the unfinished files in a folder whose process was killed."""
+    with suppress(OSError):
+        abandoned_files.remove_abandoned(folder, _PREFIX)
 
 
 def link_into_place(unfinished: Path, path: Path) -> None:

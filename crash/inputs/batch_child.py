@@ -157,8 +157,9 @@ class _Monitor:
                 LIMIT_SECONDS,
                 processor_seconds=usage.processor_seconds,
             )
-        hang = self._detector.check(usage.processor_seconds)
-        if hang and number != _NONE and self.fault is None:
+        # Before the first command of a try, the campaign makes its input.
+        hang = self._detector.check(usage.processor_seconds) if command[1] else ""
+        if hang and self.fault is None:
             self.fault = Finding("hang", f"command {command[1]}: {hang}")
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

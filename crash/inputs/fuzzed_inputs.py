@@ -12,6 +12,7 @@ from pathlib import Path
 from crash.captured_command import CapturedCommands
 from crash.command import Home, run_refold
 from crash.finding import Finding, TryResult
+from crash.inputs import seeds
 from crash.inputs.batch_child import run_batches
 from crash.inputs.kinds import COPY, KINDS, WORKSPACE, FuzzKind, prepare_folder
 from crash.output_rules import broken_texts
@@ -46,6 +47,8 @@ class FuzzedInputs:
         """Yield the results of tries of one kind."""
         self._prepare()
         fuzzed = KINDS[kind]
+        if kind == "bombs":  # making them takes seconds, and children inherit them
+            seeds.bombs()
         yield from run_batches(self._home, numbers, partial(self._attempt, kind, fuzzed))
 
     def _prepare(self) -> None:

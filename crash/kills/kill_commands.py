@@ -44,6 +44,8 @@ class KillCommand:
     """Whether the command folds a projection."""
     keeps: tuple[str, ...] = _MADE
     """Tables that may lose no row."""
+    completion: Sequence[str] = ()
+    """The command that folds what is missing if all rows of the tables in `keeps` were written."""
     outputs: tuple[str, ...] = ()
     """Files that must be as before, as after, or absent."""
     check: Check | None = None
@@ -66,6 +68,10 @@ class KillCommand:
             return error.exit_code
         except KeyboardInterrupt:
             return 4
+        except RuntimeError as error:
+            if "interrupted" in str(error):  # DuckDB raises this for a signal during a query
+                return 4
+            raise
 
 
 def _must(home: Home, *arguments: str) -> None:
@@ -245,6 +251,7 @@ _ALL = (
         "join",
         _forked,
         ("join", WORKSPACE, "a", "b", "c", "-p", "orders.py"),
+        completion=("replay", WORKSPACE, "-p", "orders.py", "--timeline", "c"),
         is_atomic=False,
         folds=True,
         can_repeat=False,

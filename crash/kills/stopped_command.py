@@ -173,7 +173,10 @@ class StoppedCommands:
         """Run the command again; the result must be that of an undisturbed run."""
         is_done = not difference(rows, usual.after) and self._has_outputs(command)
         if not (is_done and not command.can_repeat):
-            again = command.run(self._home)
+            if command.completion and not lost(usual.after, rows, command.keeps):
+                again = run_refold(self._home, command.completion)
+            else:
+                again = command.run(self._home)
             yield from broken_rules(again)
             if again.code != 0 and command.ends_alike:
                 yield Finding("can't be repeated", again.stderr.decode("utf-8", "replace"))

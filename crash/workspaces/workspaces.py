@@ -3,7 +3,7 @@
 import math
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from crash.campaign import spread
@@ -114,7 +114,9 @@ class HostileWorkspaces:
             commands = CapturedCommands()
             numbers = range(0 if kind == "swapped" else len(_COMMANDS))
             for command, result in run_batches(
-                self._home, numbers, lambda n, _: (self._run_one(commands, stranger, n), 1)
+                self._home,
+                numbers,
+                lambda n, begin: (self._run_one(commands, stranger, n, begin), 1),
             ):
                 command_line = " ".join(_COMMANDS[command])
                 findings += [
@@ -139,8 +141,15 @@ class HostileWorkspaces:
             processor_seconds=used,
         )
 
-    def _run_one(self, commands: CapturedCommands, stranger: Path, number: int) -> list[Finding]:
+    def _run_one(
+        self,
+        commands: CapturedCommands,
+        stranger: Path,
+        number: int,
+        begin_command: Callable[[], None],
+    ) -> list[Finding]:
         self._put(stranger)
+        begin_command()
         return commands.run([*_COMMANDS[number]])
 
     def _restore(self) -> None:

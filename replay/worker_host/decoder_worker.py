@@ -6,6 +6,7 @@ Only functions run that were named when the load began.
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from replay.projection import projection_reference
@@ -18,8 +19,12 @@ from storage.ingest.payload_decoders import UserDecoder
 class DecoderWorkers:
     """The decoders of one load; `close` ends their workers."""
 
-    def __init__(self, python: str, cwd: Path) -> None:
-        """Run functions with the interpreter `python`; their files are relative to `cwd`."""
+    def __init__(self, python: str, cwd: Path, readable: tuple[str, ...] | None = None) -> None:
+        """Run functions with the interpreter `python`; their files are relative to `cwd`.
+
+        `readable` are the folders that they may read; None: all. See `Reference.readable`.
+        """
+        self._readable = readable
         self._python = python
         self._cwd = cwd
         self._stack = ExitStack()
@@ -35,10 +40,10 @@ class DecoderWorkers:
             raise SourceError(
                 f"{function_reference!r} is not a function of an existing file; write python:FILE.py:function."
             )
-        return _DecoderWorker(
-            projection_reference.parse_reference(function_reference, self._python, self._cwd),
-            self._stack,
+        reference = projection_reference.parse_reference(
+            function_reference, self._python, self._cwd
         )
+        return _DecoderWorker(replace(reference, readable=self._readable), self._stack)
 
 
 class _DecoderWorker:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from storage import abandoned_files
 from storage.atomic_write import link_into_place
 from storage.db.duckdb_errors import translate_error
 from storage.db.isolated_connection import connect_isolated
@@ -123,20 +125,8 @@ def _merge_write_ahead_log(target: Path) -> None:
 
 def _remove_abandoned_files(target: Path) -> None:
     """Remove files that a killed load left beside the target."""
-    for abandoned in target.parent.glob(f"{target.name}.loading-*"):
-        pid = abandoned.name.rsplit("-", 1)[1].split(".", 1)[0]
-        if pid.isdigit() and not _is_running(int(pid)):
-            _remove_database(target.with_name(f"{target.name}.loading-{pid}"))
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # signal 0 only checks that the process exists; not every system has /proc
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # another user's process, or a number too large for a process
-        return True
-    return True
+    for abandoned in abandoned_files.find_abandoned(target.parent, f"{target.name}.loading-"):
+        _remove_database(abandoned.with_name(re.sub(r"(\.wal|\.tmp)$", "", abandoned.name)))
 
 
 def _remove_database(path: Path) -> None:

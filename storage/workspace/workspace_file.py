@@ -101,6 +101,11 @@ class WorkspaceFile:
                 return
         self.release()
 
+    def limit_reading_memory(self, memory_bytes: int) -> None:
+        """Set DuckDB's memory limit for queries; it applies when the file is opened again."""
+        self._reader_budget = MemoryBudget(memory_bytes)
+        self.release()
+
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a cursor for queries, valid inside the `with` and on the calling thread only."""

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 from storage import config_dir
-from storage.atomic_write import write_atomically
+from storage.atomic_write import remove_unfinished, write_atomically
 from storage.errors import ConfigurationError
 
 PLACEHOLDER_PATTERN = re.compile(r"redacted-[0-9a-f]{16}")
@@ -35,6 +35,7 @@ def load_or_create_key() -> bytes:
     others.
     """
     path = key_path()
+    remove_unfinished(path.parent)  # a file of a killed process holds a key
     return _create_key(path) if (found := _read_key(path)) is None else found
 
 

@@ -1,5 +1,9 @@
 """Limits of the process that parses untrusted files: memory, time, files, no access to processes.
 
+The sandbox of workers (`replay.worker.environment`) allows what a worker needs and runs in the user's
+interpreter. A parser may run no program and may write in its scratch folder, so it has its own rules; a
+test checks that it is refused all that a worker is.
+
 Standard library only. The kernel enforces each limit. A system may lack some of them (macOS has no
 seccomp and no landlock, and limits no memory). The parser still runs in a separate process there,
 because then a crash ends the parser and not refold.
@@ -26,21 +30,26 @@ _BYTES_PER_SECOND = 4 << 20
 _NO_NEW_PRIVILEGES, _NOT_DUMPABLE, _SECCOMP_MODE, _FILTER_MODE = 38, 4, 22, 2
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_ENFORCE = 444, 445, 446
 _ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_REFUSED = {
+REFUSED_CALLS = {
     # socket, socketpair, connect, execve, execveat, fork, vfork, kill, tkill, ptrace, process_vm_*,
     # pidfd_open, pidfd_send_signal, pidfd_getfd, process_madvise, setpriority, sched_set*,
     # rt_sigqueueinfo, System V memory, queues and semaphores, keyrings, io_uring, bpf, userfaultfd,
-    # perf_event_open, mount, and changes of files' modes, owners, attributes and times
+    # perf_event_open, mount, and changes of files' modes, owners, attributes and times; then bind,
+    # listen, setxattrat, removexattrat, file_setattr, process_mrelease, kcmp, shmdt, semtimedop,
+    # mq_unlink, setsid, setpgid, unshare, setns, chroot, pivot_root, open_by_handle_at,
+    # fanotify_init, mknod and mknodat
     "x86_64": (
         *(41, 53, 42, 59, 322, 57, 58, 62, 200, 101, 310, 311, 434, 424, 438, 440, 141, 142, 144),
         *(203, 314, 129, 297, 29, 30, 31, 64, 65, 66, 68, 69, 70, 71, 240, 248, 249, 250, 425, 426),
         *(427, 321, 323, 298, 165, 166, 90, 91, 92, 93, 94, 260, 268, 452, 188, 189, 190, 197, 198),
-        *(199, 132, 235, 261, 280),
+        *(199, 132, 235, 261, 280, 49, 50, 463, 466, 469, 448, 312, 67, 220, 241, 112, 109, 272),
+        *(308, 161, 155, 304, 300, 133, 259),
     ),
     "aarch64": (
         *(198, 199, 203, 221, 281, 129, 130, 117, 270, 271, 434, 424, 438, 440, 140, 118, 119),
         *(122, 274, 138, 240, 194, 195, 196, 190, 191, 193, 186, 187, 188, 189, 180, 217, 218, 219),
-        *(425, 426, 427, 280, 282, 241, 40, 39, 52, 53, 54, 55, 452, 5, 6, 7, 14, 15, 16, 88),
+        *(425, 426, 427, 280, 282, 241, 40, 39, 52, 53, 54, 55, 452, 5, 6, 7, 14, 15, 16, 88, 200),
+        *(201, 463, 466, 469, 448, 272, 197, 192, 181, 157, 154, 97, 268, 51, 41, 265, 262, 33),
     ),
 }
 _SELF_ONLY = {"x86_64": (302, 234), "aarch64": (261, 131)}
@@ -58,7 +67,7 @@ _WRITE_FILE, _REFER, _TRUNCATE, _IOCTL = 1 << 1, 1 << 13, 1 << 14, 1 << 15
 
 def is_supported() -> bool:
     """Return whether the kernel can deny a parser sockets, programs and files."""
-    if not sys.platform.startswith("linux") or os.uname().machine not in _REFUSED:
+    if not sys.platform.startswith("linux") or os.uname().machine not in REFUSED_CALLS:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1) >= 1)
@@ -105,7 +114,7 @@ def _shut_in_by_kernel(writable: Sequence[str]) -> None:
     libc.prctl(_NOT_DUMPABLE, 0, 0, 0, 0)
     _forbid_writes(libc, writable)
     machine = os.uname().machine
-    if machine in _REFUSED:
+    if machine in REFUSED_CALLS:
         program = _filter(machine)
         text = ctypes.create_string_buffer(program)
         header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(text))
@@ -122,7 +131,7 @@ def _filter(machine: str) -> bytes:
         (_AT_LEAST, 0, 1, _OTHER_TABLE),
         (_RETURN, 0, 0, _REFUSE),
     ]
-    for number in _REFUSED[machine]:
+    for number in REFUSED_CALLS[machine]:
         lines += [(_EQUALS, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
     prlimit, tgkill = _SELF_ONLY[machine]
     for number, own in ((prlimit, 0), (tgkill, os.getpid())):

@@ -8,15 +8,18 @@ parser becomes a `SourceError`. Rows arrive in checked frames (`storage.ingest.p
 
 import atexit
 import contextlib
+import fcntl
 import io
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,10 +37,39 @@ _BOOT = (
 _ROOT = str(Path(__file__).parent.parent)
 _ENDED = "the process ended"
 _PIPE_BYTES = 1 << 20
+_FOLDER_PREFIX = "refold-parser-"
+_FRESH_SECONDS = 60
+"""A folder that is younger may not be locked yet."""
 _SLOWNESS = 6
 """Wall-clock seconds allowed per second of processor time, because a machine may be shared."""
 _MAX_REASON = 300
 """Characters of a frame error that a message quotes."""
+
+
+@contextlib.contextmanager
+def _scratch_folder() -> Iterator[str]:
+    """Make a locked folder, and remove the folders of killed processes, which hold no lock any more."""
+    _remove_abandoned_folders()
+    with tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX, ignore_cleanup_errors=True) as folder:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            yield folder
+        finally:
+            os.close(descriptor)
+
+
+def _remove_abandoned_folders() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.lstat().st_mtime < _FRESH_SECONDS:
+                continue
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 class ParserProcess:
@@ -54,9 +86,7 @@ class ParserProcess:
         self.is_idle = True
         """Whether the process has answered its last request completely."""
         self._seconds = _SLOWNESS * parser_limits.allowed_seconds(size_bytes)
-        folder = self._stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="refold-parser-", ignore_cleanup_errors=True)
-        )
+        folder = self._stack.enter_context(_scratch_folder())
         settings = {"size_bytes": size_bytes, "writable": [folder, *writable]}
         command = [sys.executable, "-P", "-c", _BOOT, _ROOT, json.dumps(settings)]
         self._process = subprocess.Popen(

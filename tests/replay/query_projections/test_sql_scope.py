@@ -6,6 +6,7 @@ from replay.query_projections import engines
 from replay.query_projections.engines import SqlRelation
 from storage.errors import ProjectionError
 from tests.support.fork_bench import Bench
+from tui import cli
 
 ESCAPES = [
     "SELECT 'k' AS key, json_execute_serialized_sql(json_serialize_sql('FROM history')) AS x FROM events",
@@ -102,3 +103,21 @@ def test_a_query_that_takes_too_long_is_stopped(bench: Bench):
             relation.evaluate(connection)
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
     assert engines.open_relation(reference, 3.0, None, lambda: None)._timeout_seconds == 60
+
+
+_LARGE_QUERY = """SELECT stream AS key, len(list(e.id || repeat('x', 2000) || number)) AS n
+FROM events AS e, range(3000) AS numbers(number) GROUP BY stream
+"""
+"""A query that holds 180 MB."""
+
+
+@pytest.mark.parametrize(("memory", "code"), [("100MB", 3), ("2GB", 0)])
+def test_memory_option_limits_a_query(bench: Bench, memory, code, capsys):
+    bench.code(_LARGE_QUERY, "large.sql")
+    bench.workspace.release()
+    workspace, query = str(bench.workspace.path), str(bench.folder / "large.sql")
+    span = ("--from", "29", "--to", "29")
+    assert cli.run_command(["replay", workspace, "-p", query, *span, "--memory", memory]) == code
+    message = capsys.readouterr().err
+    assert ("memory" in message) == (code != 0)
+    assert "Unexpected error" not in message

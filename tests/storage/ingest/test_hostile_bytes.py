@@ -2,6 +2,8 @@
 
 import base64
 import contextlib
+import ctypes
+import errno
 import gzip
 import io
 import json
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from replay.worker.environment import syscall_table
 from storage.errors import SourceError
 from storage.ingest.format_detection import detect_mapping
 from storage.ingest.formats import ReadPass
@@ -208,6 +211,40 @@ def test_a_reader_can_start_nothing_and_write_nothing(tmp_path: Path) -> None:
         os._exit(failures)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
     assert not outside.exists()
+
+
+CHANGES_OF_FOLDERS = frozenset(
+    (
+        *("creat", "truncate", "rename", "renameat", "renameat2", "link", "linkat", "unlink"),
+        *("unlinkat", "symlink", "symlinkat", "mkdir", "mkdirat", "rmdir", "flock"),
+    )
+)
+"""Calls that a parser needs in its scratch folder; elsewhere landlock refuses them."""
+
+
+def test_a_reader_is_refused_every_call_that_a_worker_is() -> None:
+    if not parser_limits.is_supported():
+        pytest.skip("this kernel has no seccomp or no landlock")
+    refused = syscall_table.refused_calls(os.uname().machine)
+    libc = ctypes.CDLL(None, use_errno=True)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        parser_limits.shut_in(0, [])
+        made = []
+        for name in sorted(refused.keys() - CHANGES_OF_FOLDERS):
+            ctypes.set_errno(0)
+            # No call succeeds with these arguments, but only a filter answers EPERM to each.
+            libc.syscall(refused[name], *[ctypes.c_long(-1)] * 6)
+            if ctypes.get_errno() != errno.EPERM:
+                made.append(name)
+        os.write(writing, " ".join(made).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        assert stream.read() == ""
+    os.waitpid(pid, 0)
 
 
 ZEROS = 400 << 20

@@ -23,6 +23,7 @@ from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.fork_bench import PROJECTION, Bench
+from tui import cli
 from tui.state import fork_edits
 
 ROOT = Path(__file__).parents[3]
@@ -299,6 +300,32 @@ def test_resumed_fold_restarts_if_another_process_deleted_the_history(
     assert (folded.next_offset, folded.change_count, folded.document_count) == (60, 60, 5)
     with bench.workspace.reading() as connection:
         assert connection.sql("SELECT count(*), max(change) FROM history").fetchall() == [(60, 59)]
+
+
+def test_replay_of_a_fork_that_is_edited_meanwhile_folds_the_edited_fork(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.history()
+    bench.fork("f", lambda made: made.drop(20))
+    fold_projection, edited = fold.fold_projection, []
+
+    def fold_after_an_edit(workspace: Workspace, *arguments: Any, **options: Any) -> Any:
+        if not edited:
+            workspace.release()
+            other = another(bench)
+            fork = forked_workspace.open_timeline(other, "f")
+            edited.append(fork_edits.make(fork, None, lambda step, at: step.drop(at), 3))
+            other.close()
+        return fold_projection(workspace, *arguments, **options)
+
+    monkeypatch.setattr(fold, "fold_projection", fold_after_an_edit)
+    monkeypatch.chdir(bench.folder)
+    bench.workspace.release()
+    command = ["replay", "log.refold", "-p", "p.py", "--timeline", "f", "--json"]
+    assert cli.run_command(command) == 0
+    assert edited
+    result = json.loads(capsys.readouterr().out)
+    assert (result["timeline"], result["changes"]) == ("f", 28)
 
 
 def test_watch_added_by_two_screens_is_saved_once(bench: Bench) -> None:

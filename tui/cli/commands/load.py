@@ -82,8 +82,12 @@ def load(
     fields, decoded = options.parse_pairs(pairs), options.parse_pairs(decoders, "--decode")
     declared = config_file.find_declared_source(source[0]) if len(source) == 1 else None
     path = Path(target) if target else _default_workspace(source[0], declared)
+    readable = options.readable_folders()
     if declared is not None:
         # Options override the declaration in refold.toml.
+        declared_code = {f: how for f, how in declared.decode.items() if f not in decoded}
+        if readable is None and payload_decoders.list_user_code(declared_code):
+            readable = (str(Path.cwd()),)  # the file may come from a stranger
         fields, decoded = {**declared.map, **fields}, {**declared.decode, **decoded}
         source, redacted = tuple(declared.names), (*declared.redact, *redacted)
         form, order_by = form or declared.format, order_by or declared.order_by
@@ -92,7 +96,8 @@ def load(
         raise click.UsageError(
             "Standard input can't be followed, because it can be read only once."
         )
-    unpackers = _decoder_factory(python) if payload_decoders.list_user_code(decoded) else None
+    runs_code = bool(payload_decoders.list_user_code(decoded))
+    unpackers = _decoder_factory(python, readable) if runs_code else None
     load_options = LoadOptions(
         form, fields, decoded, redacted, order_by, strict, replace, wait, unpackers
     )
@@ -125,11 +130,13 @@ def load(
         source_follower.follow_source(source, path, again, _print_appended, beside=beside)
 
 
-def _decoder_factory(python: str | None) -> payload_decoders.DecoderFinder:
+def _decoder_factory(
+    python: str | None, readable: tuple[str, ...] | None
+) -> payload_decoders.DecoderFinder:
     """Return the finder of decoder functions; its workers end when the command ends."""
     from replay.worker_host.decoder_worker import DecoderWorkers  # noqa: PLC0415 - only --decode python: needs a worker
 
-    unpackers = DecoderWorkers(python or catalogue.default_python(), Path.cwd())
+    unpackers = DecoderWorkers(python or catalogue.default_python(), Path.cwd(), readable)
     click.get_current_context().call_on_close(unpackers.close)
     return unpackers
 

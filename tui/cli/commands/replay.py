@@ -4,7 +4,9 @@ import json
 import re
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,8 +14,12 @@ import click
 from gateway.modes import DEFAULT_MODE, Mode
 from replay import fold
 from replay.event_fold.fold_run import FoldProgress
+from replay.history.catalogue import FoldRecord
 from replay.worker_host.sigint import catch_interrupt
+from storage.errors import StaleError
 from storage.plural import format_count
+from storage.timelines import forked_workspace
+from storage.workspace.workspace import Workspace
 from tui.cli.support import (
     config_file,
     missing_call_prompt,
@@ -64,8 +70,8 @@ def _parse_bytes(_: click.Context, __: click.Parameter, value: str | None) -> in
     "--memory",
     metavar="SIZE",
     callback=_parse_bytes,
-    help="Memory of all workers together, such as 500MB. refold folds documents that don't fit"
-    " (without --memory: that don't fit into 1GiB) in several passes.",
+    help="Memory of all workers together, or of a query in SQL, such as 500MB. refold folds documents"
+    " that don't fit (without --memory: that don't fit into 1GiB) in several passes; a query ends.",
 )
 @click.option(
     "--mode",
@@ -121,15 +127,17 @@ def replay(
     gateway_options = {"mode": Mode(mode), "own_time": own_time}
     settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
     wanted = projection_resolver.resolve_projection(projection, python, workspace, settings)
+    if memory is not None and wanted.is_sql:  # DuckDB runs the query in this process
+        workspace.main_workspace.limit_reading_memory(memory)
     with (
         catch_interrupt(signal.SIGINT, signal.SIGTERM) as cancelled,
         nullcontext(_print_progress_line)
         if progress_lines
         else progress_display.fold_bar(wanted.name) as progress,
     ):
-        folded = fold.fold_projection(
-            workspace,
-            wanted,
+        fold_timeline = partial(
+            fold.fold_projection,
+            reference=wanted,
             force=force,
             workers=workers,
             patience=patience,
@@ -141,6 +149,7 @@ def replay(
             on_progress=progress,
             cancelled=cancelled,
         )
+        folded = _fold_until_current(workspace, fold_timeline)
     result = {
         "projection": folded.label,
         "timeline": folded.timeline,
@@ -166,6 +175,17 @@ def replay(
             f" {format_count(folded.document_count, 'document')},"
             f" {format_count(folded.change_count, 'change')} ({folded.seconds:.1f} s)"
         )
+
+
+def _fold_until_current(
+    workspace: Workspace, fold_timeline: Callable[[Workspace], FoldRecord]
+) -> FoldRecord:
+    """Fold a timeline; if another process edits the fork meanwhile, fold it as it is then."""
+    while True:
+        try:
+            return fold_timeline(workspace)
+        except StaleError:
+            workspace = forked_workspace.open_timeline(workspace.main_workspace, workspace.timeline)
 
 
 def _print_progress_line(progress: FoldProgress) -> None:

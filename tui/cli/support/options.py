@@ -84,8 +84,8 @@ def python_option(command: Command) -> Command:
         callback=_keep_readable,
         type=click.Path(exists=True, path_type=Path),
         metavar="DIR",
-        help="Let handlers read only this folder, their code and interpreter (Linux); repeatable."
-        " Default for projections of a refold.toml: its folder. / allows everything.",
+        help="Let handlers and decoders read only this folder, their code and interpreter (Linux);"
+        " repeatable. Default for the code of a refold.toml: its folder. / allows everything.",
     )(command)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,48 @@ def test_a_function_that_ends_its_process_ends_the_load(shell):
     assert "exited with code 5" in err
     assert "at payload 2" in err
     assert not Path("log.refold").exists()
+
+
+READS = """
+import os
+def unpack(payload):
+    try:
+        with open(payload) as stream:
+            return {"text": stream.read(), "token": os.environ.get("A_TOKEN")}
+    except OSError as error:
+        return {"error": error.strerror, "token": os.environ.get("A_TOKEN")}
+"""
+
+
+@pytest.fixture
+def secret(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file outside the folder in which the command runs."""
+    monkeypatch.setenv("A_TOKEN", "secret")
+    path = tmp_path_factory.mktemp("elsewhere") / "secret.txt"
+    path.write_text("secret")
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="landlock is Linux's")
+@pytest.mark.parametrize(("readable", "can_read"), [(".", False), ("/", True), (None, True)])
+def test_decoder_reads_only_the_folders_that_the_user_gives(shell, secret, readable, can_read):
+    Path("decoders.py").write_text(READS)
+    shell.write(str(secret))
+    options = () if readable is None else ("--read-only-below", readable)
+    assert shell("load", "log.jsonl", *OWN, *options)[0] == 0
+    (data,) = shell.data()
+    assert (data.get("text"), data["token"]) == (("secret",) * 2 if can_read else (None, None))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="landlock is Linux's")
+def test_decoder_of_a_declared_source_reads_only_its_folder(shell, secret):
+    Path("decoders.py").write_text(READS)
+    Path("refold.toml").write_text(
+        '[sources.shop]\nfrom = "log.jsonl"\nmap = { data = "data" }\n'
+        'decode = { data = "python:decoders.py:unpack" }\n'
+    )
+    shell.write(str(secret))
+    assert shell("trust", "refold.toml")[0] == 0
+    assert shell("load", "shop", "-o", "log.refold")[0] == 0
+    (data,) = shell.data()
+    assert (data.get("text"), data["token"]) == (None, None)
