@@ -86,6 +86,7 @@ def test_a_timeout_fires_without_waiting(asked):
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.slow
 def test_chance_is_drawn_by_the_seed(asked):
     half = {"port": "fx", "chance": 0.5, "fail": "down"}
     drawn = [_n(_what_if(asked, half, seed=seed)) for seed in range(6)]

@@ -24,6 +24,7 @@ from storage.workspace import schema
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench, event
+from tests.support.properties import examples
 
 NAME = "ann.s3cret@example.org"
 
@@ -256,7 +257,7 @@ def test_a_cancelled_erasure_removes_nothing(bench: Bench):
     assert EventLog(bench.workspace).read_event(0).stream == "a"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     removed=st.sets(st.sampled_from("abcde"), min_size=1, max_size=5),
     routed=st.booleans(),

@@ -27,6 +27,7 @@ from sample_logs import SAMPLES
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
 from tui.app import RefoldApp
+from tui.folding import controller
 from tui.screens.main.main_screen import MainScreen
 from tui.widgets.bars import Header, MessageLine, PositionLine
 from tui.widgets.density_strip import DensityStrip
@@ -57,6 +58,12 @@ def worker_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseExceptio
     monkeypatch.setattr(Worker, "_run", watched)
     yield raised
     assert not raised, raised
+
+
+@pytest.fixture(autouse=True)
+def _no_warm_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no process that waits for changed code, also on a busy machine; tests of it set a delay."""
+    monkeypatch.setattr(controller, "_WARM_PROCESS_DELAY_SECONDS", 3_600)
 
 
 @dataclass

@@ -28,7 +28,7 @@ def test_after_an_append_only_new_events_are_folded(studio: Studio):
     assert (folded.next_offset, folded.document_count, folded.change_count) == (4, 3, 4)
 
 
-@pytest.mark.parametrize("state", ["[]", "set()"])
+@pytest.mark.parametrize("state", ["[]", pytest.param("set()", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("key", ["", "def key(event): return [event.stream, 'all']"])
 def test_folding_in_steps_equals_folding_from_the_start(studio: Studio, state, key):
     add = "append" if state == "[]" else "add"

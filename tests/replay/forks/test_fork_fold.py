@@ -21,6 +21,7 @@ from storage.log.event_log import EventLog
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import workspace as workspaces
 from storage.workspace.workspace import Workspace
+from tests.support.properties import examples
 
 STREAMS = "abcd"
 BY_STREAM = """
@@ -186,8 +187,10 @@ def told(history: History, places: Sequence[int]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow) if k != "streams" else k for k in KINDS]
+)
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
 @given(log=events, first=wishes, second=wishes, spare=events)
 def test_a_fork_fold_equals_a_fold_of_the_whole_edited_log(
     tmp_path_factory, kind, log, first, second, spare

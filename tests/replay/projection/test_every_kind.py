@@ -63,6 +63,7 @@ def test_a_handler_that_fails_leaves_its_document_and_says_where(studio: Studio,
     assert {f.error for f in failures} == {"ValueError: no such thing"}
 
 
+@pytest.mark.slow
 def test_fold_resumes_where_it_ended(studio: Studio, kind: Kind):
     reference = kind.write(studio)
     for first in range(0, 160, 40):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from storage.errors import PositionError
 from storage.log import positions
 from storage.workspace.workspace import Workspace
+from tests.support.properties import examples
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_log_of_rejects_only_has_one_position(desk: Any) -> None:
     assert positions.resolve_position(desk.open(), "100%") == 0
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.integers(0, 4_000_000_000_000_000), min_size=1, max_size=8, unique=True))
 def test_an_event_is_reached_at_its_own_microsecond(
     tmp_path_factory: pytest.TempPathFactory, micros: list[int]

@@ -22,6 +22,8 @@ from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench
 from tui.state import fork_edits
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 TOGETHER = 10
 
