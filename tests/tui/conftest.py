@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +34,21 @@ from tui.widgets.bars import Header, MessageLine, PositionLine
 from tui.widgets.density_strip import DensityStrip
 from tui.widgets.line_view import LineView
 from tui.widgets.paged_list import PagedList
+
+_SETS_OF_PARAMETERS = 2
+"""How many sets of a screen test's parameters `make test` tries; the other ones are slow."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the further sets of parameters of the tests that open a screen."""
+    sets: Counter[str] = Counter()
+    for item in items:
+        if "sit" in getattr(item, "fixturenames", ()):
+            test = item.nodeid.partition("[")[0]
+            sets[test] += 1
+            if sets[test] > _SETS_OF_PARAMETERS:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

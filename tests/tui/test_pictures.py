@@ -29,13 +29,13 @@ async def _at_rest(seat: Any) -> str:
     [
         ("small", (80, 24), 1200, (), None),
         ("middle", (120, 40), 1200, (), None),
-        pytest.param("large", (200, 60), 2436, (), None, marks=pytest.mark.slow),
-        pytest.param("light", (120, 40), 1200, (), "textual-light", marks=pytest.mark.slow),
+        ("large", (200, 60), 2436, (), None),
+        ("light", (120, 40), 1200, (), "textual-light"),
         ("help", (120, 40), 1200, ("?",), None),
         ("failure", (120, 40), 878, (), None),
         ("filtered", (80, 24), 878, ("f", *"refund", "enter"), None),
-        pytest.param("found", (120, 40), 1504, ("i",), None, marks=pytest.mark.slow),
-        pytest.param("causes", (80, 24), 1659, ("t",), "textual-light", marks=pytest.mark.slow),
+        ("found", (120, 40), 1504, ("i",), None),
+        ("causes", (80, 24), 1659, ("t",), "textual-light"),
         ("code", (120, 40), 2436, ("e",), None),
     ],
 )
