@@ -12,11 +12,15 @@ export UV_COMPILE_BYTECODE := 1
 demo: $(UV)
 	$(RUN) --no-dev refold demo
 
+# What a change usually breaks, in five minutes on two cores.
 test: $(UV)
-	$(RUN) pytest -n auto
+	$(RUN) pytest -n auto --dist worksteal -m "not external and not slow"
 
-# The whole suite, and the campaign's short form.
+# The other tests; those of a worker with started processes, and properties with more examples; and the
+# campaign's short form.
 test-all: test
+	$(RUN) pytest -n auto --dist worksteal --hypothesis-profile ci --real-workers \
+		-m "external or slow or hypothesis or worker_contract"
 	$(RUN) python -m crash --size short
 
 # Hours: kills, fuzzed inputs, escapes and hostile workspaces. docs/safety.md says what is tried.

@@ -41,6 +41,8 @@ _FLUSH_SECONDS = 5.0
 _FIRST_FLUSH_SECONDS = 0.15
 """The interval before the first flush, short because the screen waits for the first states; it
 doubles after each flush, up to `_FLUSH_SECONDS`."""
+_FEW_ROWS = 1_000
+"""So few rows are written with the end of the fold, because opening the file takes longer than they do."""
 _CANCEL_GRACE_SECONDS = 1.0
 """How long a cancelled worker may take to finish the batches that it has begun."""
 
@@ -317,7 +319,8 @@ class _WorkerSession:
                 self._send_batches()
             # The workers check their documents while this process writes.
             self._worker_group.finish()
-            self._flush()
+            if self._writer.pending_rows > _FEW_ROWS:
+                self._flush()
             self._drain_results()
         except (CancelledError, KeyboardInterrupt):
             deadline = time.monotonic() + _CANCEL_GRACE_SECONDS

@@ -21,7 +21,7 @@ _REAL_EVERY = 50
 """Every so many tries one runs in its own processes, as a person runs it."""
 _INPUTS_OF_THOUSAND_TRIES = 20_000
 """Inputs in a thousand tries, because a file of records holds many."""
-_LEFT_OVER = (".loading-", ".tmp", ".partial", ".unfinished")
+_LEFT_OVER = (".loading-", ".tmp", ".partial", "-unfinished-")
 
 
 class FuzzedInputs:

@@ -31,6 +31,7 @@ def test_the_readmes_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "15.14" in said
 
 
+@pytest.mark.slow
 def test_the_bugs_of_all_samples_are_found_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
@@ -51,6 +52,7 @@ def test_the_bugs_of_all_samples_are_found_as_written(
     assert shown > 10
 
 
+@pytest.mark.slow
 def test_queries_give_what_is_written_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
@@ -179,6 +181,7 @@ def test_the_gateways_examples_give_what_is_written_of_them(
     assert run_command(["replay", "log.refold", "-p", "p.py", "--mode", "what-if"]) == 0
 
 
+@pytest.mark.slow
 def test_what_is_said_of_forks_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """Every command is run, and what the document shows under it is all that it prints."""
     shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.redaction import Redactor
+from tests.support.properties import examples
 
 NAMES = ["password", "Authorization", "api_key", "X-Api-Key", "accessToken", "client-secret", "pin"]
 SECRETS = st.text(
@@ -71,7 +72,7 @@ def written(secret):
 
 
 @pytest.mark.parametrize("shape", VALUES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(name=st.sampled_from(NAMES), secret=SECRETS)
 def test_a_value_keeps_no_secret(shape, name, secret):
     clean = json.dumps(
@@ -83,7 +84,7 @@ def test_a_value_keeps_no_secret(shape, name, secret):
 
 
 @pytest.mark.parametrize("shape", TEXTS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(name=st.sampled_from(NAMES), secret=SECRETS, inside=st.booleans())
 def test_a_text_keeps_no_secret(shape, name, secret, inside):
     text = TEXTS[shape](name, secret)

@@ -90,6 +90,7 @@ def test_a_timeout_fires_without_waiting(recorded):
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.slow
 def test_chance_is_drawn_by_the_seed(recorded):
     half = {"port": "fx", "chance": 0.5, "fail": "down"}
     drawn = [_answers(_what_if(recorded, half, seed=seed)) for seed in range(6)]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.exchange import import_export
 from gateway.redaction import Redactor, is_secret
 from tests.support.gateway_caller import Caller, Outside
+from tests.support.properties import examples
 
 PLANTED = {
     "header": "HDR-7f31c2a9d0",
@@ -184,7 +185,7 @@ SECRETS = st.text(string.ascii_letters + string.digits + "-_", min_size=8, max_s
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(SECRETS, st.sampled_from(["body", "url", "text", "list", "key"]))
 def test_a_known_secret_is_redacted_everywhere(secret, where):
     redactor = Redactor(b"key")

@@ -23,6 +23,7 @@ from storage.timelines import fork_store, forked_workspace
 from storage.workspace import new_workspace, schema
 from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.fork_bench import PROJECTION, Bench, event
+from tests.support.properties import examples
 
 NAME = "ann.s3cret@example.org"
 
@@ -255,7 +256,7 @@ def test_a_cancelled_erasure_removes_nothing(bench: Bench):
     assert EventLog(bench.workspace).read_event(0).stream == "a"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     removed=st.sets(st.sampled_from("abcde"), min_size=1, max_size=5),
     routed=st.booleans(),

@@ -19,6 +19,7 @@ SECRET = "ann.s3cret@example.org"
 NUMBER = 90_210_777
 """The erased value in columns of numbers."""
 
+SLOW = pytest.mark.slow
 DECLARED = [
     (table, column, on_removal)
     for table in schema.TABLES
@@ -73,7 +74,10 @@ def content(workspace):
 
 @pytest.mark.parametrize(
     ("table", "column", "on_removal"),
-    DECLARED,
+    [
+        declared if declared[0].name in ("events", "calls") else pytest.param(*declared, marks=SLOW)
+        for declared in DECLARED
+    ],
     ids=[f"{table.name}.{column}" for table, column, _ in DECLARED],
 )
 def test_a_removed_value_leaves_each_column_or_is_counted(bench: Bench, table, column, on_removal):

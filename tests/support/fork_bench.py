@@ -2,7 +2,9 @@
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +30,27 @@ def on_Failed(state, event): raise ValueError("no")
 """
 
 
-class Bench:
-    """A workspace of thirty events in five streams, with helpers to fork and fold it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with new_workspace.create_workspace(folder / "log.refold") as connection:
+@cache
+def _log() -> bytes:
+    """Return the bytes of the workspace, which is created once and then copied."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.refold"
+        with new_workspace.create_workspace(path) as connection:
             for n in range(30):
                 connection.execute(
                     'INSERT INTO events ("offset", time, stream, type, id, data) VALUES'
                     " (?, TIMESTAMPTZ '2026-01-01' + INTERVAL (?) MINUTE, ?, 'Added', ?, ?)",
                     [n, n, "abcde"[n % 5], f"e{n}", json.dumps({"by": n})],
                 )
+        return path.read_bytes()
+
+
+class Bench:
+    """A workspace of thirty events in five streams, with helpers to fork and fold it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "log.refold").write_bytes(_log())
         self.workspace = WorkspaceFile(folder / "log.refold")
         self.code(PROJECTION)
 

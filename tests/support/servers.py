@@ -17,7 +17,7 @@ import pytest
 POSTGRES = shutil.which("postgres") or next(
     (str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None
 )
-needs_postgres = pytest.mark.skipif(POSTGRES is None, reason="PostgreSQL is not installed")
+needs_postgres = pytest.mark.external("PostgreSQL is not installed", POSTGRES is not None)
 
 
 @contextmanager
@@ -62,9 +62,9 @@ def postgres(outer: Path) -> Iterator[str]:
 
 KAFKA = os.environ.get("REFOLD_TEST_KAFKA", "")
 """The folder with Apache Kafka's jars."""
-needs_kafka = pytest.mark.skipif(
-    not (KAFKA and Path(KAFKA).is_dir() and shutil.which("java")),
-    reason="Apache Kafka is not installed (REFOLD_TEST_KAFKA names the folder of its jars)",
+needs_kafka = pytest.mark.external(
+    "Apache Kafka is not installed (REFOLD_TEST_KAFKA names the folder of its jars)",
+    bool(KAFKA and Path(KAFKA).is_dir() and shutil.which("java")),
 )
 _SERVER = """
 process.roles=broker,controller

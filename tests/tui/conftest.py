@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -28,11 +29,27 @@ from storage.ingest import loader
 from storage.workspace.workspace import Workspace
 from storage.workspace.workspace_file import WorkspaceFile
 from tui.app import RefoldApp
+from tui.folding import controller
 from tui.screens.main.main_screen import MainScreen
 from tui.widgets.bars import Header, MessageLine, PositionLine
 from tui.widgets.density_strip import DensityStrip
 from tui.widgets.line_view import LineView
 from tui.widgets.paged_list import PagedList
+
+_SETS_OF_PARAMETERS = 2
+"""How many sets of a screen test's parameters `make test` tries; the other ones are slow."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the further sets of parameters of the tests that open a screen."""
+    sets: Counter[str] = Counter()
+    for item in items:
+        if "sit" in getattr(item, "fixturenames", ()):
+            test = item.nodeid.partition("[")[0]
+            sets[test] += 1
+            if sets[test] > _SETS_OF_PARAMETERS:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +75,12 @@ def worker_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseExceptio
     monkeypatch.setattr(Worker, "_run", watched)
     yield raised
     assert not raised, raised
+
+
+@pytest.fixture(autouse=True)
+def _no_warm_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no process that waits for changed code, also on a busy machine; tests of it set a delay."""
+    monkeypatch.setattr(controller, "_WARM_PROCESS_DELAY_SECONDS", 3_600)
 
 
 @dataclass

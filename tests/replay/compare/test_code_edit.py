@@ -17,6 +17,7 @@ from replay.history import catalogue
 from replay.history.catalogue import FoldRecord
 from replay.history.history import History
 from tests.support.projection_studio import Studio
+from tests.support.properties import examples
 
 EVENTS = 12
 Row = tuple[int, str, str | None]
@@ -76,7 +77,7 @@ def _walk(old: list[Row], new: list[Row], until: int) -> list[FirstDifference]:
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(common=ROWS, old=ROWS, new=ROWS)
 def test_the_first_differences_are_those_of_a_naive_walk(
     two: tuple[Studio, FoldRecord, FoldRecord], common, old, new

@@ -1,9 +1,12 @@
 """Only new events are folded; earlier events are folded again only if the code has changed."""
 
+from typing import Any
+
 import pytest
 
 from replay import fold
 from storage.errors import ProjectionError
+from storage.workspace.workspace import Workspace
 from tests.support.projection_studio import Studio
 
 SEEN = """
@@ -28,7 +31,7 @@ def test_after_an_append_only_new_events_are_folded(studio: Studio):
     assert (folded.next_offset, folded.document_count, folded.change_count) == (4, 3, 4)
 
 
-@pytest.mark.parametrize("state", ["[]", "set()"])
+@pytest.mark.parametrize("state", ["[]", pytest.param("set()", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("key", ["", "def key(event): return [event.stream, 'all']"])
 def test_folding_in_steps_equals_folding_from_the_start(studio: Studio, state, key):
     add = "append" if state == "[]" else "add"
@@ -68,6 +71,26 @@ def test_a_state_with_a_set_is_not_folded_from_the_start_after_an_append(studio:
     changes = studio.changes(studio.fold())
     assert [c[:2] for c in changes] == [(1, "b"), (2, "b"), (3, "b")]
     assert changes[-1][2] == {"s": [1, 2, 3]}
+
+
+def test_a_small_fold_opens_the_file_for_writing_only_to_start_and_to_end(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+):
+    studio.file("p.py", "def apply(state, event): state['n'] = event.data['n']\n")
+    workspace = studio.events(*[("a", "T", {"n": n}) for n in range(20)])
+    writes = []
+    writing = Workspace.writing
+
+    def counted(self: Workspace, **options: Any) -> Any:
+        writes.append(self)
+        return writing(self, **options)
+
+    monkeypatch.setattr(Workspace, "writing", counted)
+    monkeypatch.setattr(fold, "_FIRST_FLUSH_SECONDS", 600)  # a busy machine would write in between
+    folded = studio.fold()
+    assert writes == [workspace] * 2
+    assert folded.round_trips_json
+    assert len(studio.changes(folded)) == 20
 
 
 def test_a_finished_fold_is_returned_without_starting_a_worker(

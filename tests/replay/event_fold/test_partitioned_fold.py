@@ -65,7 +65,15 @@ def _history(studio: Any, folded: Any) -> Any:
     return studio.changes(folded), failures, tables, rest
 
 
-@pytest.mark.parametrize("source", [COUNTER, ROUTED, CAREFUL], ids=["streams", "routed", "careful"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        COUNTER,
+        pytest.param(ROUTED, marks=pytest.mark.slow),
+        pytest.param(CAREFUL, marks=pytest.mark.slow),
+    ],
+    ids=["streams", "routed", "careful"],
+)
 def test_the_history_equals_that_of_a_single_worker(
     new_studio: Any, events: list[Any], source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

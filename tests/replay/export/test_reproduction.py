@@ -60,6 +60,7 @@ def documented(name: str) -> dict[tuple[int, str], list[tuple[str, str]]]:
     return places
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_faults_of_a_sample_fail_before_the_fix_and_pass_after_it(name, tmp_path: Path):
     sample = SAMPLES[name]
@@ -198,6 +199,7 @@ def small(tmp_path_factory):
     return made, before, verdicts(*folders)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_finding_fails_before_the_fix_and_passes_after_it(small, name):
     made, before, after = small

@@ -23,6 +23,7 @@ from storage.errors import QueryError
 from storage.timelines.edits import Edit
 from storage.workspace.workspace import Workspace
 from tests.support.fork_bench import PROJECTION, Bench, event
+from tests.support.properties import examples
 
 
 def differing(a: Any, b: Any, at: Any = None) -> list[tuple[str, str]]:
@@ -83,7 +84,7 @@ def test_a_document_that_exists_on_one_timeline_differs(bench: Bench):
     assert found.states("new")[1] is not None
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.integers(-1, 29), st.booleans()), max_size=8))
 def test_aligned_coordinates_map_back_to_positions_in_order(tmp_path_factory, wished):
     bench = _bench(tmp_path_factory)

@@ -22,6 +22,7 @@ from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace import new_workspace
 from storage.workspace.workspace import Workspace
 from storage.workspace.workspace_file import WorkspaceFile
+from tests.support.properties import examples
 
 STREAMS = "abcd"
 BY_STREAM = """
@@ -189,8 +190,10 @@ def summarize_history(history: History, places: Sequence[int]) -> dict[str, Any]
     }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow) if k != "streams" else k for k in KINDS]
+)
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
 @given(log=events, first=wishes, second=wishes, spare=events)
 def test_a_fork_fold_equals_a_fold_of_the_whole_edited_log(
     tmp_path_factory, kind, log, first, second, spare

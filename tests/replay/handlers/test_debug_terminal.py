@@ -16,6 +16,8 @@ import pytest
 
 from tests.tui.cli.commands.test_debug import MAIN, Shell
 
+pytestmark = [pytest.mark.real_worker, pytest.mark.slow]
+
 
 class Seat:
     """A user's terminal in which `refold debug` runs."""

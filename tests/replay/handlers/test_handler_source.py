@@ -17,6 +17,7 @@ from replay.document.diff import find_differences
 from replay.handlers.handler_source import HandlerCode
 from storage.errors import QueryError
 from tests.support.projection_studio import Studio
+from tests.support.properties import examples
 
 STATE = {
     "a": {"x": 1, "y": [1, 2]},
@@ -93,7 +94,7 @@ def studio_of_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Studio, Any
     return studio, studio.fold()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     chosen=st.lists(st.sampled_from(sorted(STATEMENTS)), min_size=1, max_size=5),
     path=st.sampled_from(PATHS),

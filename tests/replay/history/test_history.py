@@ -12,6 +12,7 @@ from replay.document.diff import decode_state, find_differences, is_same_value
 from replay.document.paths import ABSENT
 from replay.history.history import History
 from tests.support.projection_studio import Studio
+from tests.support.properties import examples
 
 EVENTS = 60
 KEYS = "abcd"
@@ -68,7 +69,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     return studio.history()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(key=ALL_KEYS, position=POSITIONS)
 def test_the_state_of_a_key_and_what_its_last_change_did(history: History, key, position):
     moment = history.document_at(key, position)
@@ -86,7 +87,7 @@ def test_the_state_of_a_key_and_what_its_last_change_did(history: History, key, 
         assert moment.differences_to_previous() == find_differences(old, new)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(key=ALL_KEYS, position=POSITIONS)
 def test_the_next_and_the_previous_change(history: History, key, position):
     after = [n for n in changed(key) if n > position]
@@ -98,7 +99,7 @@ def test_the_next_and_the_previous_change(history: History, key, position):
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(one=POSITIONS, other=POSITIONS)
 def test_all_states_and_what_changed_between(history: History, one, other):
     rows = [row for batch in history.scan_documents_at(one) for row in batch.to_pylist()]
@@ -154,7 +155,7 @@ def value_at(value: Any, path: Any) -> Any:
     return value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(before=VALUES, after=VALUES)
 def test_applying_the_differences_to_one_value_gives_the_other(before, after):
     found = find_differences(before, after)

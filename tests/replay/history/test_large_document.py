@@ -96,7 +96,11 @@ def _whole(events: list[Any], source: str) -> list[dict[str, Any]]:
     return [{key: json.loads(text) for key, text in states.items()} for states in after]
 
 
-@pytest.fixture(params=[PROJECTION, CAREFUL], ids=["plain", "careful"], scope="module")
+@pytest.fixture(
+    params=[PROJECTION, pytest.param(CAREFUL, marks=pytest.mark.slow)],
+    ids=["plain", "careful"],
+    scope="module",
+)
 def folded(request: Any, new_studio_of_module: Any) -> Any:
     """A history in many flushes, and the documents after each event."""
     events = _events(1, 240)

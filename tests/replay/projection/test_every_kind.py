@@ -52,6 +52,7 @@ def test_the_history_is_that_of_a_fold_by_hand(studio: Studio, kind: Kind):
     assert dict(folded.unhandled_by_type) == ({"Unknown": unknown} if told else {})
 
 
+@pytest.mark.slow
 def test_a_handler_that_fails_leaves_its_document_and_says_where(studio: Studio, kind: Kind):
     studio.events(*EVENTS)
     failures = studio.failures(studio.fold(kind.write(studio)))
@@ -63,6 +64,7 @@ def test_a_handler_that_fails_leaves_its_document_and_says_where(studio: Studio,
     assert {f.error for f in failures} == {"ValueError: no such thing"}
 
 
+@pytest.mark.slow
 def test_fold_resumes_where_it_ended(studio: Studio, kind: Kind):
     reference = kind.write(studio)
     for first in range(0, 160, 40):

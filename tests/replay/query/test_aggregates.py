@@ -247,7 +247,10 @@ def test_invariant_violations_have_start_and_end(studio: Studio):
     assert errors == {"KeyError: 'n'"}
 
 
-@pytest.mark.parametrize("cut", range(1, len(SET)))
+@pytest.mark.parametrize(
+    "cut",
+    [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, len(SET)))],
+)
 def test_invariants_of_a_resumed_fold_are_those_of_a_fold_from_the_start(new_studio, cut):
     whole, resumed = new_studio(), new_studio()
     for studio in (whole, resumed):

@@ -17,6 +17,7 @@ from replay.query import blame
 from storage.errors import QueryError
 from storage.log.positions import START
 from tests.support.projection_studio import Studio
+from tests.support.properties import examples
 
 EVENTS = 150
 NAMES = ("a", "b c", "0", 'q"u', "s/l~a", "")
@@ -102,7 +103,7 @@ def _naive(
 
 
 @example(key="x", path=(), bounds=(0, 10), backwards=False)  # 0.10 becomes 0.1
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(
     key=st.sampled_from("xy"),
     path=st.sampled_from([*ALL_PATHS, ("no",), ("a", 0, "0")]),

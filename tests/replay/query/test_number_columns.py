@@ -12,6 +12,7 @@ from replay.history.history import History
 from replay.query import condition_search, running_aggregates
 from storage.errors import QueryError
 from tests.support.projection_studio import Studio, small_flushes
+from tests.support.properties import examples
 
 PROJECTION = """
     def on_Set(state, event): return event.data
@@ -97,7 +98,9 @@ def answers(history: History) -> list[Any]:
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(12),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.one_of(logs(PLAIN), logs(st.one_of(PLAIN, ODD))))
 def test_answers_are_the_same_without_number_columns(new_studio: Any, events: list[Any]) -> None:

@@ -19,6 +19,7 @@ from storage.errors import CancelledError, ProjectionError
 from storage.log.positions import START
 from tests.support.projection_kinds import POLARS, SQL
 from tests.support.projection_studio import Studio
+from tests.support.properties import examples
 
 UNDECLARED = {
     "counter.sql": SQL.replace("-- refold: own events of stream", ""),
@@ -122,7 +123,7 @@ def test_a_span_grows_and_a_distant_span_replaces_it(studio: Studio, undeclared:
 
 
 @pytest.mark.parametrize("source", ["counter.sql", "counter.py"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(data=st.data())
 def test_stretches_of_any_length_give_the_states_of_every_position(
     new_studio_of_module: Any, source: str, data: Any

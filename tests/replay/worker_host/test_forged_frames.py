@@ -19,6 +19,8 @@ from replay.worker_host.worker_frames import BrokenFrameError, Frame, receive_fr
 from storage.errors import ProjectionError
 from tests.support.projection_studio import Studio
 
+pytestmark = pytest.mark.real_worker
+
 CASES = 120
 """Mutations of each recorded frame."""
 

@@ -11,6 +11,8 @@ from storage.errors import ProjectionError
 from tests.support import pythons
 from tests.support.projection_studio import Studio
 
+pytestmark = pytest.mark.real_worker
+
 EVENTS = [
     ("abc"[n % 3], ("Set", "Odd")[n % 5 == 0], {"n": n * 1.5, "text": "ü✓"}) for n in range(60)
 ]
@@ -56,6 +58,7 @@ def python(request: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     return pythons.bare(request.param, tmp_path_factory.mktemp("bare"))
 
 
+@pytest.mark.external
 def test_every_interpreter_gives_the_same_bytes(studio: Studio, python: str):
     studio.events(*EVENTS)
     studio.file("p.py", STATES)
@@ -67,6 +70,7 @@ def test_every_interpreter_gives_the_same_bytes(studio: Studio, python: str):
     assert failed[0] == failed[1] != []
 
 
+@pytest.mark.external
 def test_numbers_are_written_the_same_by_every_interpreter(studio: Studio, python: str):
     chance = random.Random(3)
     numbers = [chance.uniform(-1, 1) * 10.0 ** chance.randrange(-310, 309) for _ in range(400)]
@@ -77,6 +81,7 @@ def test_numbers_are_written_the_same_by_every_interpreter(studio: Studio, pytho
     assert _texts(studio, _fold(studio, python)) == _texts(studio, studio.fold())
 
 
+@pytest.mark.external
 def test_a_fold_continues_in_another_interpreter_of_the_same_version(studio: Studio, python: str):
     studio.events(*EVENTS[:30])
     studio.file("p.py", STATES)
@@ -95,6 +100,7 @@ def _texts(studio: Any, folded: Any) -> list[Any]:
     return [(o, k, json.dumps(s)) for o, k, s in studio.changes(folded)]
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("version", ["3.8", "3.6", "2.7"])
 def test_an_old_interpreter_is_one_error_sentence(studio: Studio, version):
     found = pythons.find(version)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="landlock is Linux's")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="landlock is Linux's"),
+    pytest.mark.real_worker,
+]
 ROOT = Path(__file__).parents[3]
 MAIN = "from tui.cli import main; main()"
 

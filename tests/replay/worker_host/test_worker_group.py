@@ -12,6 +12,9 @@ from storage.errors import CancelledError, ProjectionError
 from tests.replay.projection.test_every_kind import EVENTS
 from tests.support.projection_kinds import KINDS, Kind
 from tests.support.projection_studio import Studio, small_flushes
+from tests.support.properties import examples
+
+pytestmark = pytest.mark.worker_contract
 
 TABLES = {
     "history": '"offset", change, previous, key, state, bucket',
@@ -100,7 +103,9 @@ def test_routes_are_shared_in_order(studio: Studio, workers):
 
 
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(6),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     cuts=st.lists(st.integers(1, 199), max_size=3), counts=st.lists(st.integers(1, 4), min_size=4)

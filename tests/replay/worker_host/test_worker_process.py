@@ -13,6 +13,8 @@ import pytest
 from storage.errors import CancelledError, ProjectionError
 from tests.support.projection_studio import Studio
 
+pytestmark = pytest.mark.worker_contract
+
 ROOT = Path(__file__).parents[3]
 COUNT = "def apply(state, event): state['n'] = state.get('n', 0) + 1\n"
 
@@ -186,6 +188,7 @@ FORBIDDEN = {
 }
 
 
+@pytest.mark.real_worker
 def test_nothing_gets_out_of_the_sandbox(studio: Studio):
     studio.events(*[("a", "T", {"n": n}) for n in range(len(FORBIDDEN))])
     ways = ", ".join(f"lambda: {way}" for way in FORBIDDEN.values())
@@ -244,6 +247,7 @@ def refold(studio, *arguments: str) -> "subprocess.Popen[bytes]":
 _RUN = "from tui.cli import main; main()"
 
 
+@pytest.mark.slow
 def test_a_fold_killed_at_random_continues_to_the_same_history(studio: Studio):
     studio.events(*some(12_000))
     studio.file("p.py", COUNT)
@@ -258,6 +262,7 @@ def test_a_fold_killed_at_random_continues_to_the_same_history(studio: Studio):
     assert studio.changes(studio.fold()) == studio.changes(studio.fold("q.py"))
 
 
+@pytest.mark.slow
 def test_two_processes_that_fold_at_once_give_one_history(studio: Studio):
     studio.events(*some(30_000))
     studio.file("p.py", COUNT)
@@ -271,6 +276,7 @@ def test_two_processes_that_fold_at_once_give_one_history(studio: Studio):
     assert changes[-1] == (29_999, "c", {"n": 10_000})
 
 
+@pytest.mark.slow
 def test_a_worker_ends_when_its_parent_is_killed(studio: Studio):
     studio.events(*some(1))
     noted = studio.folder / "pid"
@@ -351,6 +357,7 @@ GREEDY = {
 }
 
 
+@pytest.mark.real_worker
 @pytest.mark.parametrize("statement", GREEDY)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_that_exceeds_its_memory_is_one_error_sentence(studio: Studio, statement, workers):

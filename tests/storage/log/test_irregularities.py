@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from storage.log import irregularities
 from storage.log.irregularities import Irregularity
+from tests.support.properties import examples
 
 
 def row(n: int, **others: Any) -> dict[str, Any]:
@@ -66,7 +67,7 @@ events = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(events, min_size=1, max_size=12), st.integers(0, 12))
 def test_loading_in_two_parts_finds_what_a_plain_loop_finds(
     tmp_path_factory: Any, rows: list[tuple[str, int, int, int]], cut: int

@@ -11,6 +11,7 @@ from storage.errors import PositionError
 from storage.log import positions
 from storage.workspace.workspace import Workspace
 from storage.workspace.workspace_file import WorkspaceFile
+from tests.support.properties import examples
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_log_of_rejects_only_has_one_position(desk: Any) -> None:
     assert positions.resolve_position(desk.open(), "100%") == 0
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.integers(0, 4_000_000_000_000_000), min_size=1, max_size=8, unique=True))
 def test_an_event_is_reached_at_its_own_microsecond(
     tmp_path_factory: pytest.TempPathFactory, micros: list[int]

@@ -98,7 +98,13 @@ def made(path: Path) -> dict[str, list[dict[str, object]]]:
         return {name: fetch_arrow(connection, f"FROM {name}").to_pylist() for name in MADE}
 
 
-@pytest.mark.parametrize("version", range(1, schema.FORMAT_VERSION))
+@pytest.mark.parametrize(
+    "version",
+    [
+        *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, schema.FORMAT_VERSION)),
+        1,
+    ],
+)
 def test_migration_keeps_what_people_made(kept, version, capfd):
     before = made(kept)
     aged(kept, version)

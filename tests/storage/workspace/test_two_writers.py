@@ -26,6 +26,8 @@ from tests.support.fork_bench import PROJECTION, Bench
 from tui import cli
 from tui.state import fork_edits
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 TOGETHER = 10
 

@@ -309,7 +309,9 @@ def test_interrupting_a_replay_exits_with_4_and_keeps_what_was_folded(tmp_path: 
     assert json.loads(process.communicate(timeout=60)[0])["changes"] == 400
 
 
-@pytest.mark.parametrize("name", ["orders", "accounts", "stock"])
+@pytest.mark.parametrize(
+    "name", ["orders", *(pytest.param(n, marks=pytest.mark.slow) for n in ("accounts", "stock"))]
+)
 def test_the_demo_as_text_shows_all_stops(shell, name):
     code, out, _ = shell("demo", name)
     assert code == 0

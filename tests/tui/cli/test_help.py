@@ -65,7 +65,11 @@ def test_the_list_imports_no_command():
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.external) if n == "protocol-test" else n for n in COMMANDS],
+)
 def test_the_example_of_each_command_works_on_the_sample_log(
     name, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):

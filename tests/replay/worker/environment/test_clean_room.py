@@ -11,6 +11,8 @@ from replay.worker_host.sandbox import Sandbox
 from sample_logs import SAMPLES
 from tests.support.gateway_caller import Caller, Outside
 
+pytestmark = pytest.mark.real_worker
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
 WAYS = {
     "socket": "s = socket.socket(); s.connect(('127.0.0.1', PORT)); s.send(b'GET / HTTP/1.0\\r\\n\\r\\n')",
@@ -235,6 +237,7 @@ def apply(state, event, gateway):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES)
 @pytest.mark.parametrize("mode", [Mode.REPLAY, Mode.WHAT_IF, Mode.SEALED])
 def test_handlers_over_the_sample_logs_reach_no_server(

@@ -12,7 +12,10 @@ import pytest
 from replay.worker_host.sandbox import CellOptions, Sandbox
 from tests.support.escapes import ESCAPES, MULTIPLIED, program
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's"),
+    pytest.mark.real_worker,
+]
 
 _RUN = """
 import json, sys

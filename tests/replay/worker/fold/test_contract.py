@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.projection_studio import Studio
+from tests.support.properties import examples
 
 BODY = """
 def initial(key):
@@ -92,7 +93,9 @@ EVENTS = st.lists(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @settings(
-    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(3),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(events=EVENTS)
 def test_the_history_equals_a_plain_fold(new_studio: Any, shape: str, events: Any) -> None:
@@ -105,7 +108,7 @@ def test_the_history_equals_a_plain_fold(new_studio: Any, shape: str, events: An
     assert folded.next_offset == len(events)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     events=EVENTS,
     careful=st.booleans(),

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.properties import examples
+
 NAMES = st.sampled_from(["a", "b", "c", "d/e", "f~g", ""])
 VALUES = st.recursive(
     st.none() | st.integers(-9, 9) | st.text("xü", max_size=30),
@@ -200,7 +202,7 @@ def _parts(small: Any, worker: Any, *, careful: bool) -> Any:
 
 
 @pytest.mark.parametrize("careful", [False, True], ids=["plain", "careful"])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(state=st.dictionaries(NAMES, VALUES, max_size=5), events=EVENTS)
 def test_reported_parts_equal_the_whole_document(
     small: Any, worker: Any, careful: bool, state: dict[str, Any], events: Any

@@ -28,7 +28,7 @@ COMMANDS = {"node": ("node", EXAMPLES / "orders.js"), "java": ("java", EXAMPLES 
 PLAIN = PROGRAM.replace("ROUTES", "False")
 
 
-@pytest.fixture(params=COMMANDS)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.external) for name in COMMANDS])
 def command(request: Any) -> list[str]:
     if shutil.which(request.param) is None:
         pytest.skip(f"{request.param} is not installed")

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.replay.worker_host.test_worker_group import everything
+from tests.support.properties import examples
 
 PROJECTION = """
 import attrs
@@ -147,7 +148,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=EVENTS, cut=st.integers(1, 23), routed=st.booleans(), workers=st.integers(1, 2))
 def test_a_fold_resumed_anywhere_equals_a_fold_from_the_start(
     new_studio_of_module: Any, events: Any, cut: int, routed: bool, workers: int

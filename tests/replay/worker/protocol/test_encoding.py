@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.projection_studio import Studio
+from tests.support.properties import examples
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 PLAIN = st.recursive(
@@ -47,7 +48,7 @@ def same_with_types(one: Any, other: Any) -> bool:
     return one == other and str(one) == str(other)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(value=PLAIN)
 def test_plain_values_round_trip_with_the_same_bytes_from_every_encoder(worker, value):
     encoding = worker.protocol.encoding

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from storage.ingest.loader import load_source
 from storage.workspace.workspace_file import WorkspaceFile
+from tests.support.properties import examples
 
 digits = st.text("0123456789", min_size=1, max_size=25)
 whole = digits.map(lambda text: text.lstrip("0") or "0")
@@ -74,7 +75,7 @@ def kept(lines: list[str]) -> list[str]:
     return [row[0] for row in rows]
 
 
-few = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @few

@@ -21,6 +21,8 @@ from pyarrow import fs
 from storage.errors import SourceError
 from tests.support.servers import free_ports
 
+pytestmark = pytest.mark.external
+
 
 class Bucket:
     """A bucket to be filled."""

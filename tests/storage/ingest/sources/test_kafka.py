@@ -26,6 +26,7 @@ from storage.ingest.sources.kafka.partition_merge import PartitionMerge
 from storage.ingest.sources.kafka.settings import read_settings as settings_of
 from storage.ingest.sources.kafka.topics import URI_OPTIONS
 from tests.support import protobuf_messages, servers
+from tests.support.properties import examples
 
 T = 1767441600000
 
@@ -305,7 +306,7 @@ def test_registry_over_tls_with_a_login(desk: Any, mock: Cluster, tmp_path: Path
     registry.server.shutdown()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(partitions, st.randoms(use_true_random=False))
 def test_merge_does_not_depend_on_the_arrival_of_batches(
     times: list[list[int]], random: Any

@@ -159,6 +159,7 @@ PROJECTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROJECTIONS)
 def test_the_debugger_has_the_state_before_the_event(shell, name):
     source, place, state = PROJECTIONS[name]
@@ -214,6 +215,7 @@ def test_the_handler_cannot_reach_the_outside_in_the_debugger(shell, tmp_path: P
     assert not (tmp_path / "out.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "code", "said"),
     [
