@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from replay.compare import history_comparison
 from replay.compare.alignment import find_common_ancestor
 from replay.document import diff
-from replay.event_fold.fold_run import FoldLimits, FoldRun
+from replay.event_fold.fold_run import FoldCallbacks, FoldLimits, FoldRun
 from replay.forks import edit_builder
 from replay.forks.warm_worker import WarmWorker
 from replay.history.catalogue import FoldRecord
@@ -24,7 +24,6 @@ from replay.history.history import History
 from replay.projection.projection_reference import Reference
 from replay.worker.protocol.constants import MERGED_EVENT_TYPE
 from replay.worker_host.gateway_bridge import GatewayBridge
-from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError, RefoldError, WorkspaceError
@@ -243,9 +242,8 @@ def _apply_projection_merge(
             forked_workspace,
             reference,
             forked_workspace.position_map.position_count,
-            FoldLimits(1, PATIENCE_SECONDS, None),
-            None,
-            bool,
+            FoldLimits(),
+            FoldCallbacks(),
             gateway_bridge,
         )
         worker_group, ready = warm_worker.prepare_worker(

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from replay import fold
 from replay.compare import history_comparison
 from replay.compare.alignment import AlignedTimelines
-from replay.event_fold.fold_run import FoldLimits, FoldRun
+from replay.event_fold.fold_run import FoldCallbacks, FoldLimits, FoldRun
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import fork_sweep, trial_fold, variants
 from replay.query import aggregate_totals
 from replay.worker_host.gateway_bridge import GatewayBridge
-from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
@@ -128,9 +127,7 @@ def _bench(tmp_path_factory: Any) -> Any:
 
 
 def run_of(bench: Any, workspace: Workspace, calling: GatewayBridge) -> FoldRun:
-    return FoldRun(
-        workspace, bench.refer(), 30, FoldLimits(1, PATIENCE_SECONDS, None), None, bool, calling
-    )
+    return FoldRun(workspace, bench.refer(), 30, FoldLimits(), FoldCallbacks(), calling)
 
 
 def test_trial_folds_equal_full_folds_of_each_fork(bench: Bench):

@@ -11,6 +11,7 @@ import pytest
 
 from replay import fold
 from replay.erasure import ErasureRequest, erase
+from replay.event_fold.fold_run import FoldCallbacks
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from storage.db.query import fetch_arrow
@@ -240,10 +241,10 @@ def test_fold_that_began_before_a_removal_stores_no_removed_value(bench: Bench, 
             other.close()
 
     if of == "the log":
-        fold.fold_projection(shown, bench.refer(), on_progress=progress)
+        fold.fold_projection(shown, bench.refer(), callbacks=FoldCallbacks(progress))
     else:
         with pytest.raises(StaleError, match="rewritten by another refold"):
-            fold.fold_projection(shown, bench.refer(), on_progress=progress)
+            fold.fold_projection(shown, bench.refer(), callbacks=FoldCallbacks(progress))
     assert removed
     with bench.workspace.reading() as connection:
         assert "ann@example.org" not in str(connection.sql("FROM history").fetchall())

@@ -95,8 +95,10 @@ def record(
     pending = pending_commands.choices(resend, mark_done)
     pending.refuse_unknown(workspace)
     gateway_options = {"mode": Mode(mode), "send": frozenset(send), "pending": pending}
-    settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
-    wanted = options.runnable_reference(projection, python, workspace)
+    configs = config_file.NearbyConfigs(workspace.path)
+    settings = configs.gateway_settings(config, **gateway_options)
+    choice = options.ProjectionChoice(workspace, projection, python, configs)
+    wanted = choice.build_runnable_reference()
     span = options.parse_span(workspace, start, end)
     before = None
     if span is not None and span.first > 0:
@@ -303,7 +305,7 @@ def calls_import(ws: str, file: Path, window: float, wait: float, as_json: bool)
     FILE is a cassette of vcrpy, a HAR file, or a journal of JSON lines.
     """
     workspace = options.open_workspace(ws, wait)
-    ports = config_file.gateway_settings(workspace.path).ports
+    ports = config_file.NearbyConfigs(workspace.path).gateway_settings().ports
     with progress_display.busy_bar(f"importing {file}"):
         found = import_export.import_recordings(workspace, file, ports, timedelta(seconds=window))
     if found.was_imported_before:

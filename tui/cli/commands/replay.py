@@ -12,7 +12,7 @@ import click
 
 from gateway.modes import DEFAULT_MODE, Mode
 from replay import fold
-from replay.event_fold.fold_run import FoldProgress
+from replay.event_fold.fold_run import FoldCallbacks, FoldLimits, FoldProgress
 from storage.plural import format_count
 from tui.cli.support import config_file, missing_call_prompt, options, output, progress_display
 
@@ -114,8 +114,11 @@ def replay(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     gateway_options = {"mode": Mode(mode), "own_time": own_time}
-    settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
-    wanted = options.projection_reference(projection, python, workspace, settings)
+    configs = config_file.NearbyConfigs(workspace.path)
+    settings = configs.gateway_settings(config, **gateway_options)
+    wanted = options.ProjectionChoice(workspace, projection, python, configs).build_reference(
+        settings
+    )
     with (
         nullcontext(_print_progress_line)
         if progress_lines
@@ -125,15 +128,15 @@ def replay(
             workspace,
             wanted,
             force=force,
-            workers=workers,
-            patience=patience,
-            memory=memory,
             span=options.parse_span(workspace, start, end),
-            ask=missing_call_prompt.ask_for_answer
-            if options.is_terminal() and not progress_lines
-            else None,
-            on_progress=progress,
-            cancelled=stop.is_set,
+            limits=FoldLimits(workers, patience, memory),
+            callbacks=FoldCallbacks(
+                progress,
+                stop.is_set,
+                missing_call_prompt.ask_for_answer
+                if options.is_terminal() and not progress_lines
+                else None,
+            ),
         )
     result = {
         "projection": folded.label,
