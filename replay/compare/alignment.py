@@ -10,7 +10,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from storage.coordinates.event_labels import Label
-from storage.timelines.forked_workspace import list_lineage, step_function_sql
+from storage.timelines.fork_views import step_function_sql
+from storage.timelines.forked_workspace import list_lineage
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 
 _COORDINATE_BITS = 20
