@@ -64,8 +64,6 @@ class AnswerOutcome(Enum):
     OK = "ok"
     ERROR = "error"
     TIMEOUT = "timeout"
-    CANCELLED = "cancelled"
-    """The call was not sent."""
     PENDING = "pending"
     """The call may have been sent; its outcome is unknown."""
 

@@ -105,14 +105,6 @@ def test_aligned_coordinates_map_back_to_positions_in_order(tmp_path_factory, wi
                 [len(coordinates)],
             ).fetchall()
         assert [found for (found,) in asked] == coordinates
-    rows = aligned.load_rows(0, aligned.row_count)
-    assert [row.a for row in rows if row.a is not None] == list(
-        range(sides[0].position_map.position_count)
-    )
-    assert [row.b for row in rows if row.b is not None] == list(
-        range(sides[1].position_map.position_count)
-    )
-    assert [aligned.row_of(row.coordinate) for row in rows] == list(range(len(rows)))
 
 
 _BENCHES: list[Any] = []
