@@ -12,7 +12,7 @@ import click
 from gateway.exchange import import_export
 from gateway.modes import Mode
 from replay.compare import call_comparison
-from replay.history import call_decisions
+from replay.history import call_decisions, recorded_calls
 from replay.history.call_decisions import CallDecision
 from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.errors import CancelledError
@@ -220,7 +220,7 @@ def calls(
     if projection is None:
         if reads:
             raise click.UsageError("--reads needs a projection. Give -p PROJ.")
-        found = call_decisions.list_recordings(workspace)
+        found = recorded_calls.list_recordings(workspace)
     else:
         history = options.fold_history(workspace, projection, python)
         if reads:
@@ -380,7 +380,7 @@ def calls_assign(ws: str, call: int, position: str, wait: float) -> None:
     """
     workspace = options.open_workspace(ws, wait)
     offset = options.parse_position(workspace, position)
-    call_decisions.assign_recording(workspace, str(call), offset)
+    recorded_calls.assign_recording(workspace, str(call), offset)
 
 
 def _call_row(one: CallDecision) -> dict[str, Any]:
