@@ -17,6 +17,7 @@ import msgspec
 from bench import bare, logs
 from bench.measured import print_figures, run_in_process, seconds
 from replay import fold
+from replay.event_fold.fold_run import FoldLimits
 from replay.projection import projection_reference
 from storage.workspace.workspace_file import WorkspaceFile
 
@@ -60,7 +61,9 @@ def ours(workspace: Path, projection: Path, workers: str, python: str) -> None:
     opened = WorkspaceFile(workspace)
     print_figures(
         seconds=seconds(
-            lambda: fold.fold_projection(opened, wanted, force=True, workers=int(workers))
+            lambda: fold.fold_projection(
+                opened, wanted, force=True, limits=FoldLimits(int(workers))
+            )
         )
     )
 

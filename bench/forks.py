@@ -11,7 +11,7 @@ from bench import logs
 from bench.measured import print_figures, run_in_process, seconds
 from replay import fold
 from replay.compare import history_comparison
-from replay.event_fold.fold_run import FoldLimits, FoldRun
+from replay.event_fold.fold_run import FoldCallbacks, FoldLimits, FoldRun
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import fork_sweep, trial_fold, variants
@@ -60,9 +60,7 @@ def forked(path: Path) -> None:
     base = fold.fold_projection(workspace, wanted)
     seen_after, kept_after, growth = [], [], []
     with WarmWorker() as standing, GatewayBridge(workspace, wanted) as calling:
-        run = FoldRun(
-            workspace, wanted, base.next_offset, FoldLimits(1, 30.0, None), None, bool, calling
-        )
+        run = FoldRun(workspace, wanted, base.next_offset, FoldLimits(), FoldCallbacks(), calling)
 
         def try_one(place: int) -> None:
             list(trial_fold.try_forks(run, base, [_without(workspace, "tried", place)], standing))

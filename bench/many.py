@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench import logs
 from bench.measured import print_figures, run_in_process, seconds
+from replay.event_fold.fold_run import FoldLimits
 from replay.fold import fold_projection
 from replay.projection import projection_reference
 from storage.workspace.workspace_file import WorkspaceFile
@@ -36,7 +37,9 @@ def fold(path: Path, projection: Path, memory: str) -> None:
     wanted = projection_reference.parse_reference(str(projection), sys.executable, Path.cwd())
     opened = WorkspaceFile(path)
     limit = int(memory) << 20 or None
-    took = seconds(lambda: fold_projection(opened, wanted, force=True, memory=limit))
+    took = seconds(
+        lambda: fold_projection(opened, wanted, force=True, limits=FoldLimits(memory_bytes=limit))
+    )
     with opened.reading() as connection:
         rows = connection.execute(
             'SELECT keys, changes, (SELECT bit_xor(hash(key, "offset", change, previous, state))'

@@ -14,10 +14,9 @@ from functools import partial
 
 import pyarrow as pa
 
-from gateway.broker import AskPerson
 from replay.event_fold import event_reader, fold_restart, partitioned_fold, state_recall
 from replay.event_fold.event_reader import EventReader
-from replay.event_fold.fold_run import FoldLimits, FoldRun, OnFoldProgress
+from replay.event_fold.fold_run import FoldCallbacks, FoldLimits, FoldRun
 from replay.event_fold.history_writer import ConcurrentFoldError, HistoryWriter
 from replay.forks import fork_fold as forks
 from replay.forks.warm_worker import WarmWorker
@@ -31,7 +30,7 @@ from replay.worker_host.flow_control import FlowControl
 from replay.worker_host.gateway_bridge import GatewayBridge
 from replay.worker_host.worker_frames import Frame
 from replay.worker_host.worker_group import LossyStateError, WorkerGroup, WorkersFullError
-from replay.worker_host.worker_process import PATIENCE_SECONDS, WorkerDiedError
+from replay.worker_host.worker_process import WorkerDiedError
 from storage.errors import CancelledError, ProjectionError, StaleError
 from storage.log.event_rows import read_event_heads
 from storage.timelines.forked_workspace import ForkedWorkspace, as_fork
@@ -52,13 +51,9 @@ def fold_projection(
     reference: Reference,
     *,
     force: bool = False,
-    workers: int = 1,
-    patience: float = PATIENCE_SECONDS,
-    memory: int | None = None,
     span: OffsetSpan | None = None,
-    ask: AskPerson | None = None,
-    on_progress: OnFoldProgress | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
+    limits: FoldLimits | None = None,
+    callbacks: FoldCallbacks | None = None,
     warm_worker: WarmWorker | None = None,
 ) -> FoldRecord:
     """Fold the missing part of a projection's history, and return the record of the whole fold.
@@ -66,109 +61,92 @@ def fold_projection(
     On a fork, fold the parent first and then the documents that differ from it; `warm_worker` is a
     running worker to reuse for that.
 
-    Several `workers` share the documents and the `memory` (bytes); the history is the same for any
-    number of workers. `patience` limits the seconds for one event. A projection over all events that
-    doesn't declare "own events of" is folded over the `span`, or at the end of the log; every other
-    projection is folded over the whole log. `ask` asks a person for the answer to an unrecorded call
-    if the settings of its port say so.
+    A projection over all events that doesn't declare "own events of" is folded over the `span`, or at
+    the end of the log; every other projection is folded over the whole log.
 
     Raises `ProjectionError` if the projection can't run or its worker died (the changes before that
-    event are kept), and `CancelledError` if `cancelled` returns true. If another process rewrites the
+    event are kept), and `CancelledError` if the person cancels. If another process rewrites the
     workspace (an erasure) during the fold, the timeline is folded again from its start. A fork raises
     `StaleError` if its edits in the file are no longer those of `workspace`.
     """
+    fold = _Fold(reference, span, limits or FoldLimits(), callbacks or FoldCallbacks(), warm_worker)
+    return fold_restart.repeat_until_current(
+        workspace, partial(fold.fold_timeline, workspace), force=force
+    )
 
-    def once(*, force: bool) -> FoldRecord:
-        forked_workspace = as_fork(workspace)
-        if forked_workspace is not None and not declaration.is_over_all_events(reference.text):
-            parent = partial(
-                fold_projection, workers=workers, patience=patience, memory=memory, ask=ask
-            )
-            parent = partial(parent, on_progress=on_progress, cancelled=cancelled)
-            limits = FoldLimits(1, patience, memory)
-            return _fold_fork(
-                forked_workspace,
-                reference,
-                limits,
-                parent,
-                ask,
-                on_progress,
-                cancelled,
-                warm_worker,
-                force=force,
-            )
-        existing = catalogue.find_fold(workspace, reference)
+
+@dataclass(frozen=True)
+class _Fold:
+    """What a caller wants folded, and with what."""
+
+    reference: Reference
+    span: OffsetSpan | None
+    limits: FoldLimits
+    callbacks: FoldCallbacks
+    warm_worker: WarmWorker | None
+
+    def fold_timeline(self, workspace: Workspace, *, force: bool) -> FoldRecord:
+        """Fold the missing part of one timeline once; see `fold_projection`."""
+        fork = as_fork(workspace)
+        is_over_all_events = declaration.is_over_all_events(self.reference.text)
+        if fork is not None and not is_over_all_events:
+            return self._fold_fork(fork, force=force)
+        existing = catalogue.find_fold(workspace, self.reference)
         event_count = event_reader.count_events(workspace)
-        over_all_events = declaration.is_over_all_events(reference.text)
         whole = OffsetSpan(0, event_count - 1)
-        is_covered = existing is not None and existing.covers(
-            span or whole if over_all_events else whole
-        )
-        # Recorded answers and the edits of a fork may have changed since the last fold.
-        is_fresh = existing is None or (
-            existing.are_recordings_unchanged
-            and existing.timeline_digest == workspace.timeline_digest
-        )
+        needed = (self.span or whole) if is_over_all_events else whole
+        is_fresh = existing is None or _is_fresh(existing, workspace)
         force = force or not is_fresh
-        if existing and not force and is_covered and existing.is_code_unchanged:
+        if existing and not force and existing.covers(needed) and existing.is_code_unchanged:
             return existing
-        limits = FoldLimits(workers, patience, memory)
-        with GatewayBridge(workspace, reference, ask=ask) as gateway_bridge:
+        with GatewayBridge(workspace, self.reference, ask=self.callbacks.ask) as gateway_bridge:
             run = FoldRun(
-                workspace, reference, event_count, limits, on_progress, cancelled, gateway_bridge
+                workspace, self.reference, event_count, self.limits, self.callbacks, gateway_bridge
             )
-            if over_all_events:
-                number = relational.fold_relation(run, span, force=force)
+            if is_over_all_events:
+                relational.fold_relation(run, self.span, force=force)
             else:
                 try:
-                    number = _LogFold(run).run_to_end(force=force)
+                    _LogFold(run).run_to_end(force=force)
                 finally:
-                    gateway_bridge.save_recordings(run.projection_number)
-        return replace(catalogue.get_fold_by_number(workspace, number), may_read_files=True)
+                    run.save_recordings()
+            return run.build_record()
 
-    return fold_restart.repeat_until_current(workspace, once, force=force)
-
-
-def _fold_fork(
-    workspace: ForkedWorkspace,
-    reference: Reference,
-    limits: FoldLimits,
-    fold_parent: Callable[..., FoldRecord],
-    ask: AskPerson | None,
-    on_progress: OnFoldProgress | None,
-    is_cancelled: Callable[[], bool],
-    warm_worker: WarmWorker | None,
-    *,
-    force: bool,
-) -> FoldRecord:
-    """Fold the documents of a fork that differ from its parent; `fold_parent` folds the parent."""
-    label = forks.find_base_label(workspace)
-    parent = workspace.parent
-    base = (
-        fold_parent(parent, reference)
-        if label is None
-        else catalogue.get_fold_by_name(parent, label)
-    )
-    existing = catalogue.find_fold(workspace, reference)
-    event_count = event_reader.count_events(workspace)
-    if (
-        existing is not None
-        and not force
-        and existing.is_code_unchanged
-        and existing.are_recordings_unchanged
-        and existing.timeline_digest == workspace.timeline_digest
-        and existing.next_offset == event_count
-        and forks.is_based_on(workspace, existing, base)
-    ):
-        return existing
-    effective = apply_timeline_answers(workspace, reference)
-    with GatewayBridge(workspace, effective, ask=ask) as gateway_bridge:
-        run = FoldRun(
-            workspace, effective, event_count, limits, on_progress, is_cancelled, gateway_bridge
+    def _fold_fork(self, workspace: ForkedWorkspace, *, force: bool) -> FoldRecord:
+        """Fold the documents of a fork that differ from its parent, and the parent before."""
+        label = forks.find_base_label(workspace)
+        base = (
+            fold_projection(
+                workspace.parent, self.reference, limits=self.limits, callbacks=self.callbacks
+            )
+            if label is None
+            else catalogue.get_fold_by_name(workspace.parent, label)
         )
-        number = forks.fold_fork(run, workspace, base, warm_worker)
-        gateway_bridge.save_recordings(number)
-    return replace(catalogue.get_fold_by_number(workspace, number), may_read_files=True)
+        existing = catalogue.find_fold(workspace, self.reference)
+        event_count = event_reader.count_events(workspace)
+        if (
+            existing is not None
+            and not force
+            and existing.is_code_unchanged
+            and _is_fresh(existing, workspace)
+            and existing.next_offset == event_count
+            and forks.is_based_on(workspace, existing, base)
+        ):
+            return existing
+        effective = apply_timeline_answers(workspace, self.reference)
+        with GatewayBridge(workspace, effective, ask=self.callbacks.ask) as gateway_bridge:
+            limits = replace(self.limits, workers=1)
+            run = FoldRun(workspace, effective, event_count, limits, self.callbacks, gateway_bridge)
+            forks.fold_fork(run, workspace, base, self.warm_worker)
+            run.save_recordings()
+            return run.build_record()
+
+
+def _is_fresh(existing: FoldRecord, workspace: Workspace) -> bool:
+    """Return whether neither recorded answers nor edits of the fork changed since the fold."""
+    return (
+        existing.are_recordings_unchanged and existing.timeline_digest == workspace.timeline_digest
+    )
 
 
 class _LogFold:
@@ -179,8 +157,8 @@ class _LogFold:
         self._exact_encoding = False
         self._round_trips_json: bool | None = None
 
-    def run_to_end(self, *, force: bool) -> int:
-        """Fold to the end of the log, and return the number of the projection.
+    def run_to_end(self, *, force: bool) -> None:
+        """Fold to the end of the log.
 
         Restart the workers if a state doesn't survive JSON or if a worker dies.
         """
@@ -214,7 +192,7 @@ class _LogFold:
             self._run.evict_old_histories()
             if death is not None:
                 raise ProjectionError(self._death_message(death)) from death
-            return self._run.projection_number
+            return
 
     def _fold_with_workers(self, end_offset: int, *, force: bool) -> None:
         started = time.monotonic()

@@ -7,26 +7,17 @@ the same common event get the same coordinates and are shown side by side.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
 
 from storage.coordinates.event_labels import Label
-from storage.timelines.forked_workspace import list_lineage, step_function_sql
+from storage.timelines.fork_views import step_function_sql
+from storage.timelines.forked_workspace import list_lineage
 from storage.workspace.workspace import MAIN_TIMELINE, Workspace
 
 _COORDINATE_BITS = 20
 _COORDINATES_PER_EVENT = 1 << _COORDINATE_BITS
 """The number of coordinates for each common event; a fork never inserts as many events after one."""
-
-
-@dataclass(frozen=True)
-class AlignedRow:
-    """An event of one timeline or of both, with its position on each."""
-
-    coordinate: int
-    a: int | None
-    """Its position on timeline a; None if the event doesn't exist there."""
-    b: int | None
-    """Its position on timeline b; None if the event doesn't exist there."""
 
 
 class AlignedSide:
@@ -77,24 +68,20 @@ class AlignedSide:
             position, behind = position + 1, behind - 1
         return position
 
-    @property
+    @cached_property
     def coordinate_sql(self) -> str:
         """SQL for the coordinate of the position in the column `"offset"`."""
         steps: list[tuple[int, int]] = []
-        for n, position in enumerate(self.inserted_positions):
+        run_length = 0
+        for position, following in zip_longest(
+            self.inserted_positions, self.inserted_positions[1:]
+        ):
+            run_length += 1
             steps.append((position - 1, 1 - _COORDINATES_PER_EVENT))
-            if (
-                n + 1 == len(self.inserted_positions)
-                or self.inserted_positions[n + 1] != position + 1
-            ):
+            if following != position + 1:
                 # At the next common event the distance is 0 again.
-                first = n
-                while (
-                    first
-                    and self.inserted_positions[first - 1] == self.inserted_positions[first] - 1
-                ):
-                    first -= 1
-                steps.append((position, first - n - 1))
+                steps.append((position, -run_length))
+                run_length = 0
         return (
             f'("offset" * {_COORDINATES_PER_EVENT} +'
             f" {step_function_sql(chr(34) + 'offset' + chr(34), steps)})"
@@ -118,59 +105,6 @@ class AlignedTimelines:
         return self.b.workspace.label_at(
             self.b.position_before(coordinate) if position is None else position
         )
-
-    def load_rows(self, first: int, count: int) -> list[AlignedRow]:
-        """Return `count` rows of events of both timelines, from row `first` on."""
-        found = []
-        for row in range(first, min(first + count, self.row_count)):
-            common_position, behind = self._split_row(row)
-            coordinate = common_position * _COORDINATES_PER_EVENT + behind
-            found.append(
-                AlignedRow(
-                    coordinate, self.a.position_at(coordinate), self.b.position_at(coordinate)
-                )
-            )
-        return found
-
-    @property
-    def row_count(self) -> int:
-        """The number of rows that the events of both timelines take."""
-        return self.a.ancestor.position_map.position_count + sum(
-            self._insertions_by_position.values()
-        )
-
-    def row_of(self, coordinate: int) -> int:
-        """Return the row of a coordinate."""
-        common_position, behind = divmod(coordinate, _COORDINATES_PER_EVENT)
-        return (
-            common_position
-            + behind
-            + sum(
-                n for anchor, n in self._insertions_by_position.items() if anchor < common_position
-            )
-        )
-
-    @property
-    def _insertions_by_position(self) -> dict[int, int]:
-        """The number of rows with inserted events after each common position that has any."""
-        counts: dict[int, int] = {}
-        for side in (self.a, self.b):
-            for position in side.inserted_positions:
-                common_position, behind = divmod(
-                    side.coordinate_of(position), _COORDINATES_PER_EVENT
-                )
-                counts[common_position] = max(counts.get(common_position, 0), behind)
-        return counts
-
-    def _split_row(self, row: int) -> tuple[int, int]:
-        """Return the common position of a row, and its distance after it."""
-        for anchor, count in sorted(self._insertions_by_position.items()):
-            if row <= anchor:
-                break
-            if row <= anchor + count:
-                return anchor, row - anchor
-            row -= count
-        return row, 0
 
 
 def find_common_ancestor(a: Workspace, b: Workspace) -> str:

@@ -7,12 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway import recording_store
+from gateway.broker import AskPerson
 from replay.event_fold.history_writer import HistoryWriter
+from replay.history import catalogue
+from replay.history.catalogue import FoldRecord
 from replay.projection import projection_reference
 from replay.projection.projection_reference import Reference
 from replay.worker_host.gateway_bridge import GatewayBridge
-from storage.errors import CancelledError
+from replay.worker_host.worker_process import PATIENCE_SECONDS
+from storage.errors import CancelledError, ProjectionError
 from storage.folds import fold_rows, projection_rows
+from storage.folds.fold_rows import StoredFold
 from storage.folds.projection_rows import ProjectionRow
 from storage.workspace.workspace import Workspace
 
@@ -43,10 +49,11 @@ OnFoldProgress = Callable[[FoldProgress], None]
 class FoldLimits:
     """The resources that a fold may use."""
 
-    workers: int
-    patience_seconds: float
+    workers: int = 1
+    """Workers that share the documents; the history is the same for any number of them."""
+    patience_seconds: float = PATIENCE_SECONDS
     """The longest time for one event, in seconds."""
-    memory_bytes: int | None
+    memory_bytes: int | None = None
     """Bytes for all workers together; None: most of the memory of this machine."""
 
     @property
@@ -59,6 +66,17 @@ class FoldLimits:
         )
 
 
+@dataclass(frozen=True)
+class FoldCallbacks:
+    """How a fold talks to the person who waits for it."""
+
+    on_progress: OnFoldProgress | None = None
+    is_cancelled: Callable[[], bool] = bool
+    """Returns true once the person has cancelled the fold."""
+    ask: AskPerson | None = None
+    """Asks the person for the answer to an unrecorded call, if the settings of its port say so."""
+
+
 class FoldRun:
     """The fold of one projection on one timeline, while it runs."""
 
@@ -68,8 +86,7 @@ class FoldRun:
         reference: Reference,
         event_count: int,
         limits: FoldLimits,
-        on_progress: OnFoldProgress | None,
-        is_cancelled: Callable[[], bool],
+        callbacks: FoldCallbacks,
         gateway_bridge: GatewayBridge,
     ) -> None:
         self.workspace = workspace
@@ -78,12 +95,14 @@ class FoldRun:
         """Events of the log."""
         self.limits = limits
         self.gateway_bridge = gateway_bridge
-        self.is_cancelled = is_cancelled
+        self.is_cancelled = callbacks.is_cancelled
         self.generation = workspace.main_workspace.generation
         """The workspace's generation whose events are folded; see `Workspace.generation`."""
         self.projection_number = 0
         """The number of its row in `projections`; 0 before it is registered."""
-        self._on_progress = on_progress
+        self._on_progress = callbacks.on_progress
+        self._projection_row: ProjectionRow | None = None
+        self._writer: HistoryWriter | None = None
 
     def start_history(self, ready: Mapping[str, Any], *, force: bool) -> HistoryWriter:
         """Register the projection, and return a writer that continues its history.
@@ -103,7 +122,31 @@ class FoldRun:
                 generation=self.generation,
             )
             writer.resume(connection)
+        self.set_writer(row, writer)
         return writer
+
+    def set_writer(self, row: ProjectionRow, writer: HistoryWriter) -> None:
+        """Take what this writer flushes as the result of the fold of a projection."""
+        self._projection_row, self._writer = row, writer
+
+    def build_record(self) -> FoldRecord:
+        """Return the record of what was written, without asking the catalogue.
+
+        Raises `ProjectionError` if nothing was written.
+        """
+        writer = self._writer
+        if self._projection_row is None or writer is None or writer.flushed_row is None:
+            raise ProjectionError(f"{self.reference.name} was not folded; nothing was written.")
+        stored = StoredFold(writer.scope, self._projection_row, writer.flushed_row)
+        with self.workspace.main_workspace.reading() as connection:
+            version = recording_store.read_version(connection)
+        return catalogue.build_fold_record(stored, version, may_read_files=True)
+
+    def save_recordings(self) -> None:
+        """Store the calls that this fold made live, as those that answered its calls."""
+        version = self.gateway_bridge.save_recordings(self.projection_number)
+        if version is not None and self._writer is not None:
+            self._writer.set_recordings_version(version)
 
     def report_progress(self, writer: HistoryWriter, *, folded_events: int | None = None) -> None:
         """Report the progress; raise `CancelledError` if the person cancelled.

@@ -7,6 +7,7 @@ the fold goes on, and a kill loses the rows since the last flush, never a part o
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -51,6 +52,8 @@ class HistoryWriter:
         self._generation = generation
         self._flushed: tuple[Any, ...] | None = None
         """The identity of the last flush in the file, see `FoldRow.flush_id`; None before the first."""
+        self.flushed_row: FoldRow | None = None
+        """The progress that was flushed last; None before the first flush."""
         self.isolation: str | None = None
         """How the worker was sandboxed."""
         self._redact = redact
@@ -102,7 +105,7 @@ class HistoryWriter:
         self._seconds, self.call_count = row.seconds, row.call_count
         self._number_columns = NumberColumns(row.number_columns)
         self.flushed_until = self.next_offset
-        self._flushed = row.flush_id
+        self._flushed, self.flushed_row = row.flush_id, row
 
     def add_batch(self, batch_result: BatchResult, end_offset: int) -> None:
         """Add the result of a batch whose events end before `end_offset`."""
@@ -211,8 +214,7 @@ class HistoryWriter:
             self._write_rows(connection)
             self._write_documents(FoldInsertion(connection, self.scope))
             self._write_fold_record(connection)
-            flushed = read_flush_id(connection, self.scope)
-        self._flushed = flushed
+        self._flushed = None if self.flushed_row is None else self.flushed_row.flush_id
         self._history, self._parts, self._routes = [], [], []
         self._failures, self._invariant_transitions, self._printed, self._upcasts = [], [], [], []
         self._calls, self._call_decisions, self._reads = [], [], []
@@ -223,6 +225,12 @@ class HistoryWriter:
     def scope(self) -> FoldScope:
         """Selects the rows that it writes."""
         return FoldScope(self._projection_number, self._workspace.timeline)
+
+    def set_recordings_version(self, version: int) -> None:
+        """Note the version of the recordings that now hold the answers of this fold's calls."""
+        self._recordings_version = version
+        if self.flushed_row is not None:
+            self.flushed_row = replace(self.flushed_row, recordings_version=version)
 
     def _begin_flush(self, connection: duckdb.DuckDBPyConnection) -> None:
         if read_flush_id(connection, self.scope) != self._flushed:
@@ -252,14 +260,15 @@ class HistoryWriter:
         self._new_documents = []
 
     def _write_fold_record(self, connection: duckdb.DuckDBPyConnection) -> None:
-        fold_rows.write_fold(connection, self.scope, self._build_fold_row())
+        self.flushed_row = self._build_fold_row()
+        fold_rows.write_fold(connection, self.scope, self.flushed_row)
 
     def _build_fold_row(self) -> FoldRow:
         return FoldRow(
             first_offset=self.first_offset,
             next_offset=self.next_offset,
             skipped_events=self.skipped_events,
-            unhandled_by_type=self.unhandled_by_type,
+            unhandled_by_type=dict(self.unhandled_by_type),
             failure_count=self.failure_count,
             document_count=self.document_count,
             change_count=self.change_count,

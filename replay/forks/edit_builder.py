@@ -8,12 +8,10 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from replay.document import diff, paths
-from replay.document.paths import DocumentPath
+from replay.forks import event_values
 from replay.forks.step_events import StepEvents
 from replay.query import event_filter
 from storage.coordinates.edit_kind import EditKind
@@ -89,7 +87,10 @@ class EditBuilder:
 
     def set_all(self, positions: Sequence[int], path: str, value: str) -> None:
         """Set the same value in many events, at ascending positions; events are read in batches."""
-        change, steps = event_change(path, value), _steps(path)
+        change, steps = (
+            event_values.build_event_change(path, value),
+            event_values.parse_event_path(path),
+        )
         event_count = 0
         for loaded in self._log.details_at([position for position in positions if position >= 0]):
             position = loaded.offset
@@ -148,11 +149,11 @@ class EditBuilder:
         if paths_to_negate:
             for path in map(paths.parse_path, paths_to_negate):
                 number = paths.get_value_at(data, path)
-                if not _is_number(number):
+                if not event_values.is_number(number):
                     raise QueryError(f"There is no number to negate at {paths.format_path(path)}.")
-                data = _replace_at_path(data, path, -number)
+                data = event_values.replace_at_path(data, path, -number)
         else:
-            data = _negate_numbers(data)
+            data = event_values.negate_numbers(data)
         label = self._reserve_label(self._last_position())
         reversal = replace(
             event,
@@ -384,90 +385,3 @@ def _first_edited_position(overlay: PositionMap, edits_in: Iterable[Edit]) -> in
             if label is not None and label not in own and one.kind.is_about_event:
                 positions.append(overlay.position_of(label) + behind)
     return min(positions, default=None)
-
-
-def set_event_value(event: EditedEvent, path: str, value: str) -> EditedEvent:
-    """Return an event with a new value at a path into its data, or in a field.
-
-    Raises `QueryError` for an invalid path or value.
-    """
-    return event_change(path, value)(event)
-
-
-def event_change(path: str, value: str) -> Callable[[EditedEvent], EditedEvent]:
-    """Return a function that sets a value in an event: at a path into its data, or in a field.
-
-    This function and the returned one raise `QueryError` for an invalid path or value.
-    """
-    written = value if _is_json(value) else diff.encode_value(value)
-    first, *rest = _steps(path)
-    if first != "data":
-        return partial(event_json.parse_event, f'{{"{first}": {written}}}')
-    steps, new = tuple(rest), diff.decode_state(written)
-
-    def change(event: EditedEvent) -> EditedEvent:
-        try:
-            data = diff.decode_state(event.data)
-        except (ValueError, RecursionError) as error:
-            raise QueryError(
-                f"The event's data isn't valid JSON ({summarize_error(error)}), so no value can be set"
-                " in it."
-            ) from error
-        return replace(event, data=diff.encode_value(_replace_at_path(data, steps, new)))
-
-    return change
-
-
-def _steps(path: str) -> DocumentPath:
-    """Return the path within the whole event: a field's name, or `data` and a path into it."""
-    steps = paths.parse_path(path)
-    if steps and steps[0] == "data":
-        return steps
-    if len(steps) == 1 and steps[0] in EVENT_FIELDS:
-        return steps
-    return ("data", *steps)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        diff.decode_state(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _replace_at_path(value: Any, path: DocumentPath, new_value: Any) -> Any:
-    """Return a copy of a value with `new_value` at a path."""
-    if not path:
-        return new_value
-    step, rest = path[0], path[1:]
-    if isinstance(value, dict):
-        return {
-            **value,
-            str(step): _replace_at_path(value.get(str(step), paths.ABSENT), rest, new_value),
-        }
-    if isinstance(value, list) and str(step).isdecimal() and int(step) < len(value):
-        index = int(step)
-        return [
-            *value[:index],
-            _replace_at_path(value[index], rest, new_value),
-            *value[index + 1 :],
-        ]
-    if value is paths.ABSENT and not str(step).isdecimal():
-        return {str(step): _replace_at_path(paths.ABSENT, rest, new_value)}
-    raise QueryError(
-        f"No value can be set at {paths.format_path(path)}: there is no object or list element."
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
-
-
-def _negate_numbers(value: Any) -> Any:
-    """Return a copy of a value with every number in it negated."""
-    if isinstance(value, dict):
-        return {name: _negate_numbers(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_negate_numbers(inner) for inner in value]
-    return -value if _is_number(value) else value

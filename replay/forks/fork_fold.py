@@ -39,9 +39,8 @@ def fold_fork(
     forked_workspace: ForkedWorkspace,
     base_record: FoldRecord,
     warm_worker: WarmWorker | None = None,
-) -> int:
-    """Fold the documents that differ from the parent's fold, save them, and return the projection's
-    number.
+) -> None:
+    """Fold the documents that differ from the parent's fold, and save them.
 
     `warm_worker` is a running worker to reuse. Raises the errors of `replay.fold.fold_projection`.
     """
@@ -75,7 +74,7 @@ def _fold_with_worker(
     warm_worker: WarmWorker,
     *,
     exact_encoding: bool,
-) -> int:
+) -> None:
     started = time.monotonic()
     round_trips_json = base_record.round_trips_json is True and not exact_encoding
     worker_group, ready_header = warm_worker.prepare_worker(
@@ -111,7 +110,8 @@ def _fold_with_worker(
         else None
     )
     writer.finish(time.monotonic() - started)
-    return writer.projection_number
+    run.projection_number = writer.scope.projection_number
+    run.set_writer(writer.projection_row, writer)
 
 
 def find_base_label(forked_workspace: ForkedWorkspace) -> str | None:

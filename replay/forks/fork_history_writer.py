@@ -68,13 +68,13 @@ class ForkHistoryWriter(HistoryWriter):
         """The types of upcast events, by position."""
         self._is_registered = False
         self._is_finished = False
-        self._projection_row = build_projection_row(run.reference, ready_header)
+        self.projection_row = build_projection_row(run.reference, ready_header)
         self._written = 0
         """Rows of `history` written so far."""
         with forked_workspace.main_workspace.reading() as connection:
             self._first_change = _load_next_change(connection, base_record)
             number = projection_rows.find_projection_number(
-                connection, self._projection_row.name, self._projection_row.code_hash
+                connection, self.projection_row.name, self.projection_row.code_hash
             )
             if number is not None:
                 self._flushed = read_flush_id(
@@ -109,10 +109,6 @@ class ForkHistoryWriter(HistoryWriter):
         )
 
     @property
-    def projection_number(self) -> int:
-        return self._projection_number
-
-    @property
     def own_change_count(self) -> int:
         return self.change_count - self._first_change
 
@@ -138,7 +134,7 @@ class ForkHistoryWriter(HistoryWriter):
         if catalogue.is_refolded(connection, self._base_record):
             raise ConcurrentFoldError
         self._projection_number = projection_rows.register_projection(
-            connection, self._projection_row
+            connection, self.projection_row
         )
         if read_flush_id(connection, self.scope) != self._flushed:
             raise ConcurrentFoldError

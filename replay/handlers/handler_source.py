@@ -13,7 +13,8 @@ from pathlib import Path as File
 
 from replay.document.paths import DocumentPath
 from replay.handlers import mutation_analysis
-from replay.handlers.mutation_analysis import FunctionNode, Mutation
+from replay.handlers.function_node import Definition, FunctionNode
+from replay.handlers.mutation_analysis import Mutation
 from replay.history.catalogue import FoldRecord
 from replay.projection.declaration import is_over_all_events
 from replay.projection.projection_reference import is_program
@@ -189,11 +190,9 @@ def _statements_with_bases(module: Scope, found: ast.ClassDef, depth: int = 8) -
     return [*body, *found.body]
 
 
-def _find_function(
-    module: Scope, scope: Scope, name: str
-) -> tuple[mutation_analysis.Definition, ast.stmt] | None:
+def _find_function(module: Scope, scope: Scope, name: str) -> tuple[Definition, ast.stmt] | None:
     """Return the function of a name and the statement to show; raises `QueryError` if it is imported."""
-    found: tuple[mutation_analysis.Definition, ast.stmt] | None = None
+    found: tuple[Definition, ast.stmt] | None = None
     for statement in _iterate_statements(scope):
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
             if statement.name == name:

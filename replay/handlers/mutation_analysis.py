@@ -7,12 +7,11 @@ path that it can't change. Code in other files is not followed.
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat, takewhile
 
 from replay.document.paths import DocumentPath
+from replay.handlers.function_node import FunctionNode
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 StatePath = tuple[str | None, ...]
 """Path in the state; None stands for any step."""
 Mutation = tuple[int, StatePath]
@@ -32,31 +31,6 @@ _MUTATORS = frozenset(
     + ("intersection_update", "symmetric_difference_update", "move_to_end")
 )
 _COPY_FUNCTIONS = frozenset(("copy", "deepcopy", "dict", "replace", "evolve", "_replace"))
-
-
-@dataclass(frozen=True)
-class FunctionNode:
-    """A function; `is_bound` says that `self` precedes its other parameters."""
-
-    node: Definition
-    is_bound: bool = False
-
-    @property
-    def parameters(self) -> list[str]:
-        arguments = self.node.args
-        return [a.arg for a in (*arguments.posonlyargs, *arguments.args)][self._self_count :]
-
-    @property
-    def self_name(self) -> str | None:
-        return (
-            [*self.node.args.posonlyargs, *self.node.args.args][0].arg if self._self_count else None
-        )
-
-    @property
-    def _self_count(self) -> int:
-        decorators = getattr(self.node, "decorator_list", ())
-        static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in decorators)
-        return int(self.is_bound and not static and bool(self.node.args.args))
 
 
 def may_change(state_path: StatePath, path: DocumentPath) -> bool:

@@ -181,32 +181,38 @@ def _build_fold_records(
 ) -> list[FoldRecord]:
     version = recording_store.read_version(connection)
     return [
-        FoldRecord(
-            projection_number=stored.scope.projection_number,
-            name=stored.projection.name,
-            code_hash=stored.projection.code_hash,
-            reference=stored.projection.reference,
-            files=stored.projection.files,
-            invariants=stored.projection.invariants,
-            timeline=stored.scope.timeline,
-            first_offset=stored.totals.first_offset,
-            next_offset=stored.totals.next_offset,
-            skipped_events=stored.totals.skipped_events,
-            unhandled_by_type=stored.totals.unhandled_by_type,
-            failure_count=stored.totals.failure_count,
-            document_count=stored.totals.document_count,
-            change_count=stored.totals.change_count,
-            part_change_count=stored.totals.part_change_count,
-            round_trips_json=stored.totals.round_trips_json,
-            number_columns=stored.totals.number_columns,
-            seconds=stored.totals.seconds,
-            call_count=stored.totals.call_count,
-            settings_digest=stored.projection.settings_digest,
-            isolation=stored.totals.isolation,
-            are_recordings_unchanged=stored.totals.call_count == 0
-            or stored.totals.recordings_version == version,
-            timeline_digest=stored.totals.timeline_digest,
-            may_read_files=may_read_files,
-        )
-        for stored in stored_folds
+        build_fold_record(stored, version, may_read_files=may_read_files) for stored in stored_folds
     ]
+
+
+def build_fold_record(
+    stored: StoredFold, recordings_version: int, *, may_read_files: bool
+) -> FoldRecord:
+    """Return the record of a stored fold; `recordings_version` is that of the recordings now."""
+    return FoldRecord(
+        projection_number=stored.scope.projection_number,
+        name=stored.projection.name,
+        code_hash=stored.projection.code_hash,
+        reference=stored.projection.reference,
+        files=stored.projection.files,
+        invariants=stored.projection.invariants,
+        timeline=stored.scope.timeline,
+        first_offset=stored.totals.first_offset,
+        next_offset=stored.totals.next_offset,
+        skipped_events=stored.totals.skipped_events,
+        unhandled_by_type=stored.totals.unhandled_by_type,
+        failure_count=stored.totals.failure_count,
+        document_count=stored.totals.document_count,
+        change_count=stored.totals.change_count,
+        part_change_count=stored.totals.part_change_count,
+        round_trips_json=stored.totals.round_trips_json,
+        number_columns=stored.totals.number_columns,
+        seconds=stored.totals.seconds,
+        call_count=stored.totals.call_count,
+        settings_digest=stored.projection.settings_digest,
+        isolation=stored.totals.isolation,
+        are_recordings_unchanged=stored.totals.call_count == 0
+        or stored.totals.recordings_version == recordings_version,
+        timeline_digest=stored.totals.timeline_digest,
+        may_read_files=may_read_files,
+    )

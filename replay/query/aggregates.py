@@ -10,9 +10,10 @@ from typing import Any
 
 import duckdb
 
+from replay.query.compiled_expression import CompiledExpression
 from replay.query.expressions import STATE_SCOPE, Expression, parse_expression
 from replay.query.scope import ExpressionScope, TermKind
-from replay.query.sql_compiler import CompiledExpression, ExpressionCompiler
+from replay.query.sql_compiler import ExpressionCompiler
 from storage.errors import QueryError
 
 _RESULT_SCOPE = ExpressionScope({}, {"offset": TermKind.NUMBER})

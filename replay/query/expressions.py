@@ -10,8 +10,9 @@ from typing import Any
 
 import duckdb
 
+from replay.query.compiled_expression import CompiledExpression
 from replay.query.scope import ExpressionScope, TermKind
-from replay.query.sql_compiler import AGGREGATES, CompiledExpression, ExpressionCompiler
+from replay.query.sql_compiler import AGGREGATES, ExpressionCompiler
 from storage.query import condition_parser
 
 STATE_SCOPE = ExpressionScope({"state": "state"}, {"key": TermKind.TEXT, "offset": TermKind.NUMBER})

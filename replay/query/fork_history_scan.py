@@ -14,8 +14,8 @@ import numpy as np
 from replay.history.forked_history import ForkedHistory
 from replay.history.history import History
 from replay.query import part_projection
+from replay.query.compiled_expression import CompiledExpression
 from replay.query.scan_types import Extraction, NumberArray, ScanChunk
-from replay.query.sql_compiler import CompiledExpression
 from storage.db.query import fetch_arrow
 
 

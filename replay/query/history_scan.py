@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from replay.history.history import History
 from replay.query import part_projection
+from replay.query.compiled_expression import CompiledExpression
 from replay.query.number_columns import NumberColumns
 from replay.query.scan_types import Extraction, NumberArray, ScanChunk
-from replay.query.sql_compiler import CompiledExpression
 from storage.errors import WorkspaceError
 from storage.ingest.io.prefetch import prefetch_items
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from replay.history.history import History
 from replay.query import event_filter, expressions, part_projection
+from replay.query.compiled_expression import CompiledExpression
 from replay.query.event_filter import EVENT_SCOPE
 from replay.query.scope import ExpressionScope, TermKind
-from replay.query.sql_compiler import CompiledExpression
 from storage.db.query import fetch_arrow
 from storage.query.condition_parser import translate_condition_error
 from storage.quoting import quote_literal

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from replay.document import paths
 from replay.document.paths import DocumentPath
 from replay.history.history import History
-from replay.query.sql_compiler import CompiledExpression
+from replay.query.compiled_expression import CompiledExpression
 from storage.errors import QueryError
 from storage.quoting import quote_literal
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from replay.history.forked_history import find_forked_history
 from replay.history.history import History
+from replay.query.compiled_expression import CompiledExpression
 from replay.query.fork_history_scan import scan_fork_history
 from replay.query.history_scan import scan_log_history
 from replay.query.scan_types import Extraction, ScanChunk
-from replay.query.sql_compiler import CompiledExpression
 
 
 def scan_history(

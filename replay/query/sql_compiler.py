@@ -6,70 +6,14 @@ digits, as text, or as true or false. If the value is missing or has another typ
 false, and the rest of the expression is evaluated as usual.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from replay.document import paths
-from replay.document.paths import DocumentPath
+from replay.query.compiled_expression import DOUBLE_SQL, CompiledExpression, pointer_sql
 from replay.query.scope import ColumnPath, ExpressionScope, TermKind, find_column_path
 from storage.errors import QueryError
 from storage.quoting import quote_literal
-
-
-@dataclass(frozen=True)
-class CompiledExpression:
-    """An expression, as SQL over a row that has the columns of its names."""
-
-    text: str
-    """The expression as the user typed it."""
-    sql: str
-    """Over the row and the columns of `columns_sql`; a condition is true or false, never NULL."""
-    type_mismatch_sql: str
-    """Whether a value is present, but has another type than it is compared as."""
-    value_columns: Mapping[ColumnPath, str]
-    """The paths that it names, each with the column for its JSON text; NULL if there is no value."""
-    derived_columns: Mapping[str, str]
-    """Further columns by name, as SQL over `value_columns`."""
-    length_paths: tuple[ColumnPath, ...]
-    """The paths whose length it asks for."""
-
-    @property
-    def columns_sql(self) -> str:
-        """SQL for its columns; it extracts each value from JSON once."""
-        return _select_columns_sql({**self._value_columns_sql(), **self.derived_columns})
-
-    def columns_sql_from_numbers(self, numbers: Mapping[DocumentPath, str]) -> str | None:
-        """Return the same SQL over number columns; None if the expression names any other value."""
-        if any(column != "state" or path not in numbers for column, path in self.value_columns):
-            return None
-        own = {name: numbers[path] for (_, path), name in self.value_columns.items()}
-        texts = {name: f"CAST({number} AS VARCHAR)" for name, number in own.items()}
-        doubles = {_DOUBLE_SQL.format(name): number for name, number in own.items()}
-        return _select_columns_sql(
-            {**texts, **{name: doubles.get(sql, sql) for name, sql in self.derived_columns.items()}}
-        )
-
-    def _value_columns_sql(self) -> Mapping[str, str]:
-        """Return SQL for the value at each path; all paths into one JSON text are extracted at once."""
-        columns: dict[str, list[DocumentPath]] = {}
-        for column, path in self.value_columns:
-            columns.setdefault(column, []).append(path)
-        found = {}
-        for (column, path), name in self.value_columns.items():
-            paths_of_column = columns[column]
-            pointers = ", ".join(map(_pointer_sql, paths_of_column))
-            if len(paths_of_column) == 1:
-                found[name] = f"CAST(json_extract({column}, {pointers}) AS VARCHAR)"
-            else:
-                index = paths_of_column.index(path) + 1
-                found[name] = f"CAST(json_extract({column}, [{pointers}])[{index}] AS VARCHAR)"
-        return found
-
-
-def _select_columns_sql(sql_by_name: Mapping[str, str]) -> str:
-    return "".join(f", {sql} AS {name}" for name, sql in sql_by_name.items())
-
 
 _COMPARISONS = {
     "COMPARE_EQUAL": "=",
@@ -95,7 +39,6 @@ _TEXT_FUNCTIONS = (
 )
 AGGREGATES = ("sum", "avg", "count", "count_star")
 _UNSUPPORTED_AGGREGATES = ("min", "max", "median", "any_value", "first", "last")
-_DOUBLE_SQL = "TRY_CAST({} AS DOUBLE)"
 _LENGTH_FUNCTIONS = ("len", "length", "array_length", "json_array_length")
 
 # A double holds 17 digits. Longer numbers become marked text before DuckDB reads the JSON; the mark is
@@ -340,7 +283,7 @@ class ExpressionCompiler:
 
     def compile_double(self, number: str) -> str:
         """Return the column that holds a number as a double; NULL if it isn't a number."""
-        return self._add_derived_column(_DOUBLE_SQL.format(number))
+        return self._add_derived_column(DOUBLE_SQL.format(number))
 
     def _add_derived_column(self, sql: str) -> str:
         """Add a column and return its name.
@@ -374,7 +317,7 @@ class ExpressionCompiler:
         json = self._json_column(column_path)
         marked = _MARK_NUMBERS_SQL.format(column)
         # Marking breaks the JSON if a text contains what looks like a number's place, hence `try`.
-        extracted = f"coalesce(try(json_extract_string({marked}, {_pointer_sql(path)})), {json})"
+        extracted = f"coalesce(try(json_extract_string({marked}, {pointer_sql(path)})), {json})"
         unmarked = f"replace({extracted}, 'number:', '')"
         long = _HAS_LONG_NUMBER_SQL.format(column)
         exact = (
@@ -424,10 +367,6 @@ class ExpressionCompiler:
 
     def _error(self, problem: str) -> QueryError:
         return QueryError(f"The {self.role} {self.text!r} {problem}.")
-
-
-def _pointer_sql(path: DocumentPath) -> str:
-    return quote_literal(paths.format_pointer(path))
 
 
 def _arguments(node: dict[str, Any]) -> Sequence[dict[str, Any]]:

@@ -26,8 +26,8 @@ _FLUSH_SECONDS = 3.0
 """The time between two writes, in seconds."""
 
 
-def fold_relation(run: FoldRun, span: OffsetSpan | None, *, force: bool) -> int:
-    """Fold the missing part, and return the projection's number; see `replay.fold.fold_projection`."""
+def fold_relation(run: FoldRun, span: OffsetSpan | None, *, force: bool) -> None:
+    """Fold the missing part; see `replay.fold.fold_projection`."""
     while True:
         try:
             with open_relation(
@@ -58,7 +58,7 @@ class _RelationFold:
         self._projection_name = run.reference.name
         self._last_flush_time = time.monotonic()
 
-    def run(self, span: OffsetSpan | None, *, force: bool) -> int:
+    def run(self, span: OffsetSpan | None, *, force: bool) -> None:
         own = self._build_own_events_evaluator(span)
         if own is not None:
             span = OffsetSpan(0, self._run.event_count - 1)
@@ -86,7 +86,6 @@ class _RelationFold:
         self._run.evict_old_histories()
         if error_at_event is not None:
             raise error_at_event
-        return self._run.projection_number
 
     def _build_own_events_evaluator(self, span: OffsetSpan | None) -> OwnEventsEvaluator | None:
         """Return the evaluator for the whole log; None if the relation can only fold a span.

@@ -88,15 +88,17 @@ class GatewayBridge:
             else answers.filter(pc.is_in(answers["offset"], offsets.combine_chunks()))
         )
 
-    def save_recordings(self, projection_number: int) -> None:
+    def save_recordings(self, projection_number: int) -> int | None:
         """Store the calls that this fold made live, and note their version with the fold of a
-        projection number."""
+        projection number. Return the version; None if the fold made no live calls."""
         new_recordings = self.broker.recordings.take()
-        if new_recordings:
-            with self._workspace.writing(generation=self.generation) as connection:
-                recording_store.insert_recordings(connection, new_recordings)
-                version = recording_store.read_version(connection)
-                fold_rows.write_recordings_version(connection, projection_number, version)
+        if not new_recordings:
+            return None
+        with self._workspace.writing(generation=self.generation) as connection:
+            recording_store.insert_recordings(connection, new_recordings)
+            version = recording_store.read_version(connection)
+            fold_rows.write_recordings_version(connection, projection_number, version)
+        return version
 
     def answer_call(
         self, header: Any, parts: list[bytes], raise_if_cancelled: CancellationCheck = lambda: None

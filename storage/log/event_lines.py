@@ -10,7 +10,7 @@ from storage.coordinates.fold_scope import FoldScope
 from storage.folds.key_selection import KeySelection
 from storage.folds.route_rows import reached_offsets_sql
 from storage.quoting import quote_identifier
-from storage.timelines.forked_workspace import step_function_sql
+from storage.timelines.fork_views import step_function_sql
 from storage.workspace.workspace import Workspace
 
 if TYPE_CHECKING:

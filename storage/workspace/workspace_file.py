@@ -1,8 +1,8 @@
 """Opens the workspace file for reading and writing, and refuses files that aren't workspaces.
 
-While one process writes, DuckDB lets no other process read. Connections are therefore short: the
-readers of a process share one connection, which is closed after `LEASE_SECONDS`, and a writer opens,
-writes and closes. A caller that meets a lock waits, and `OnWait` reports which process holds it.
+While one process writes, DuckDB lets no other process read. Connections are therefore short: readers
+of a process share one connection for `LEASE_SECONDS`, and a writer opens, writes and closes. A caller
+that meets a lock waits, and `OnWait` reports which process holds it.
 """
 
 import threading
@@ -29,7 +29,6 @@ from storage.workspace.metadata import GENERATION, read_metadata
 
 MAIN_TIMELINE = "main"
 """The name of the log's own timeline."""
-
 LEASE_SECONDS = 2.0
 """Seconds after which the shared reading connection is closed, to let other processes write."""
 
@@ -37,15 +36,14 @@ READ_MEMORY_BYTES = 1_000_000_000
 SCREEN_MEMORY_BYTES = 96_000_000
 WRITE_BUDGET = MemoryBudget(512_000_000)
 BACKGROUND_WRITE_BUDGET = MemoryBudget(512_000_000, cores=1)
-"""Memory limits in bytes, because DuckDB takes much by default. Reading long texts may raise them;
-see `storage.db.memory_budget`."""
+"""DuckDB takes much memory by default. Long texts may raise these; see `storage.db.memory_budget`."""
 
 _WRITERS: dict[Path, threading.Lock] = {}
 """One lock for each workspace that this process writes: DuckDB locks files between processes only."""
 
 
 class WorkspaceFile:
-    """A validated `.refold` file: the workspace on the timeline `main`.
+    """A validated `.refold` file: the workspace on the timeline `main`; see `Workspace`.
 
     Raises `WorkspaceError` if the file is missing, damaged, too new, or contains foreign objects, and
     `WorkspaceBusyError` if another process keeps it locked for more than `wait_seconds`.
@@ -196,10 +194,8 @@ class WorkspaceFile:
                     WRITE_BUDGET if use_all_cores else BACKGROUND_WRITE_BUDGET, read_only=False
                 )
                 connection = opened.connection
-                was_validated, own = (
-                    validation_cache.is_validated(self.path),
-                    validation_cache.is_own(self.path),
-                )
+                was_validated = validation_cache.is_validated(self.path)
+                own = validation_cache.is_own(self.path)
                 if own:
                     validation_cache.remember_writing(self.path, self.path)
                 try:
@@ -292,19 +288,16 @@ class WorkspaceFile:
 
     @property
     def lineage(self) -> tuple[()]:
-        """The forks of this timeline: none."""
         return ()
 
     @property
     def position_map(self) -> PositionMap:
-        """The positions and labels of events on this timeline."""
         with self.reading() as connection:
             if self._position_map is None:
                 self._position_map = PositionMap(self.count_positions(connection))
             return self._position_map
 
     def count_positions(self, connection: duckdb.DuckDBPyConnection) -> int:
-        """Return the number of positions on this timeline, gaps included."""
         # Offsets of the log are dense. On a fork's connection the bare name `events` is a view with gaps.
         events_table = self.main_workspace.table_sql(connection, "events")
         row = connection.execute(f"SELECT count(*) FROM {events_table}").fetchone()
@@ -312,15 +305,12 @@ class WorkspaceFile:
 
     @property
     def timeline_digest(self) -> str:
-        """A digest of the edits of this timeline; empty for `main`."""
         return ""
 
     def label_at(self, position: int) -> Label:
-        """Return the label of the event at a position; on `main` the label is the offset."""
         return Label(position)
 
     def position_of(self, label: Label) -> int:
-        """Return the position of an event; raises `PositionError` if the timeline has no such label."""
         if label.inserted:
             raise PositionError(
                 f"{label} names an inserted event, and only forks have inserted events."
@@ -328,16 +318,13 @@ class WorkspaceFile:
         return label.offset
 
     def edit_marks(self, first_position: int, last_position: int) -> list[EditMark]:  # noqa: ARG002 - forks have edits
-        """Return the edits between two positions, both included, in order of position."""
         return []
 
     def table_sql(self, connection: duckdb.DuckDBPyConnection, name: str) -> str:
-        """Return SQL for a table on this timeline, independent of views on the connection."""
         ((database,),) = connection.execute("SELECT current_database()").fetchall()
         return f"{quote_identifier(database)}.main.{name}"
 
     def get_metadata(self, name: str) -> Any:
-        """Return a value of the `workspace` table, or None."""
         with self.reading() as connection:
             return read_metadata(connection, name)
 

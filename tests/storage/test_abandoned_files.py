@@ -12,7 +12,8 @@ from gateway.exchange.import_export import export_recordings
 from storage import abandoned_files
 from storage.ingest.io import keyed_hash
 from storage.ingest.parser.parser_process import ParserProcess
-from storage.workspace.workspace import Workspace, create_workspace
+from storage.workspace.new_workspace import create_workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tui.cli.support.consent import agreements
 
 
@@ -63,7 +64,7 @@ def test_next_export_of_recordings_removes_an_unfinished_one(tmp_path: Path) -> 
         pass
     left = tmp_path / f"out.har.part-{ended_process()}-0a1b2c3d"
     left.write_text("{")
-    export_recordings(Workspace(tmp_path / "w.refold"), tmp_path / "out.har")
+    export_recordings(WorkspaceFile(tmp_path / "w.refold"), tmp_path / "out.har")
     assert {path.name for path in tmp_path.iterdir()} == {"w.refold", "out.har"}
 
 

@@ -19,6 +19,7 @@ from replay.history.call_decisions import CallDecision
 from replay.history.catalogue import FoldRecord
 from replay.history.history import History
 from storage.db.query import fetch_arrow
+from tests.support.fold_options import build_fold_options
 from tests.support.projection_studio import Studio
 
 
@@ -98,7 +99,7 @@ class Caller(Studio):
     def replay(self, text: str = "p.py", mode: Mode = Mode.REPLAY, **wishes: Any) -> FoldRecord:
         fields = {n: wishes.pop(n) for n in ("overrides", "seed", "own_time") if n in wishes}
         reference = replace(self.refer(text), gateway_settings=self.settings(mode, **fields))
-        return fold.fold_projection(self.workspace, reference, **wishes)
+        return fold.fold_projection(self.workspace, reference, **build_fold_options(**wishes))
 
     def decided(self, folded: FoldRecord) -> list[CallDecision]:
         return list(call_decisions.read_fold_decisions(History(self.workspace, folded)))

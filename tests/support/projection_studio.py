@@ -22,6 +22,7 @@ from replay.worker_host import flow_control
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
 from storage.workspace.workspace_file import WorkspaceFile
+from tests.support.fold_options import build_fold_options
 
 WORKER = Path(projection_reference.__file__).parents[1] / "worker"
 
@@ -73,7 +74,7 @@ class Studio:
         )
 
     def fold(self, text: str = "p.py", **wishes: Any) -> FoldRecord:
-        return fold_projection(self.workspace, self.refer(text), **wishes)
+        return fold_projection(self.workspace, self.refer(text), **build_fold_options(**wishes))
 
     def found(self, text: str = "p.py") -> FoldRecord:
         """Return the existing fold, without folding."""

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 from replay import fold
-from replay.event_fold.fold_run import FoldProgress
+from replay.event_fold.fold_run import FoldCallbacks, FoldProgress
 from replay.forks import edit_builder
 from replay.forks.warm_worker import WarmWorker
 from replay.projection.projection_reference import Reference
@@ -58,8 +58,7 @@ class ForkFoldThread:
             fold.fold_projection(
                 self._seen,
                 self._wanted,
-                on_progress=progress,
-                cancelled=self._stopped.is_set,
+                callbacks=FoldCallbacks(progress, self._stopped.is_set),
                 warm_worker=self._standing,
             )
         except CancelledError:

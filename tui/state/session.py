@@ -5,7 +5,7 @@ from typing import Any
 
 from replay.document.diff import Difference
 from replay.document.paths import ABSENT
-from replay.history import call_decisions, catalogue, changes
+from replay.history import call_decisions, catalogue, changes, recorded_calls
 from replay.history.call_decisions import CallDecision
 from replay.history.catalogue import FoldRecord
 from replay.history.changes import Change, DocumentSnapshot
@@ -165,7 +165,7 @@ class Session:
             ()
             if missed is None
             else tuple(
-                call_decisions.find_similar_recordings(self.workspace, missed)[
+                recorded_calls.find_similar_recordings(self.workspace, missed)[
                     :MAX_NEAREST_RECORDINGS
                 ]
             )

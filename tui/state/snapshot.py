@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from replay.document.diff import Difference
-from replay.history.call_decisions import CallDecision, SimilarRecording
+from replay.history.call_decisions import CallDecision
 from replay.history.changes import DocumentSnapshot
 from replay.history.fold_reports import Failure, UpcastRecord
 from replay.history.history import History
+from replay.history.recorded_calls import SimilarRecording
 from storage.coordinates.offset_set import Offsets
 from storage.coordinates.position_map import EditMark
 from storage.log.event_log import EventDensity, EventDetail, EventSummary, LogExtent

@@ -4,8 +4,9 @@ from typing import Any
 
 from replay.document.diff import decode_or_text
 from replay.document.paths import ABSENT
-from replay.history.call_decisions import CallDecision, SimilarRecording
+from replay.history.call_decisions import CallDecision
 from replay.history.fold_reports import UpcastRecord
+from replay.history.recorded_calls import SimilarRecording
 from storage.log.event_log import EventDetail
 from storage.log.positions import START
 from tui.state.snapshot import Snapshot

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from replay.event_fold.fold_run import FoldLimits, FoldRun
+from replay.event_fold.fold_run import FoldCallbacks, FoldLimits, FoldRun
 from replay.forks.sweep import trial_fold
 from replay.forks.sweep.trial_fold import TrialResult
 from replay.forks.sweep.variants import SweepVariant
@@ -81,14 +81,12 @@ def sweep_variants(
 
     def try_page(page: Sequence[SweepVariant]) -> list[TrialResult]:
         with GatewayBridge(workspace, reference) as gateway_bridge:
-            limits = FoldLimits(1, 30.0, None)
             run = FoldRun(
                 workspace,
                 reference,
                 base_record.next_offset,
-                limits,
-                None,
-                is_cancelled,
+                FoldLimits(),
+                FoldCallbacks(is_cancelled=is_cancelled),
                 gateway_bridge,
             )
             return list(

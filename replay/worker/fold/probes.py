@@ -12,9 +12,6 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from ..protocol import encoding
 from ..protocol.event import Upcast
 
-ApplyEvent = Callable[[Any], Any]
-"""Takes a state, None for no document; returns the state after the event."""
-
 
 class Probe:
     """Probes each event after it was handled; counts different states by event type."""

@@ -43,6 +43,9 @@ _EXTENSIONS = (
     *("arrow", "feather", "ipc", "db", "sqlite", "sqlite3", "duckdb"),
 )
 
+_HAS_EXTENSION = re.compile(rf"\.({'|'.join(_EXTENSIONS)})$")
+_FORMATS_BY_NAME = {form.name: form for form in FORMATS}
+
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -166,12 +169,11 @@ def open_file(path: str, format_name: str | None = None) -> FileSource:
     if head.startswith(_UTF16):
         raise SourceError(f"{path} is written in UTF-16; convert it to UTF-8 first.")
     if format_name is not None:
-        by_name = {form.name: form for form in FORMATS}
-        if format_name not in by_name:
+        if format_name not in _FORMATS_BY_NAME:
             raise SourceError(
-                f"There is no format {format_name!r}; refold reads {', '.join(by_name)}."
+                f"There is no format {format_name!r}; refold reads {', '.join(_FORMATS_BY_NAME)}."
             )
-        return FileSource(path, by_name[format_name], head, size, modified)
+        return FileSource(path, _FORMATS_BY_NAME[format_name], head, size, modified)
     for form in FORMATS:
         if form.recognises(path, head):
             return FileSource(path, form, head, size, modified)
@@ -189,10 +191,7 @@ def derive_log_name(path: str) -> str:
     if uris.is_uri(path):
         return uris.derive_log_name(path)
     name = Path(object_store.redact_uri(path) if object_store.is_object(path) else path).name
-    while re.search(
-        r"\.(gz|zst|xz|xes|jsonl|ndjson|json|csv|tsv|txt|parquet|pq|arrow|feather|ipc|db|sqlite|sqlite3|duckdb)$",
-        name,
-    ):
+    while _HAS_EXTENSION.search(name):
         name = name.rsplit(".", 1)[0]
     return name or "log"
 

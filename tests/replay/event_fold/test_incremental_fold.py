@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from replay import fold
+from replay.event_fold.fold_run import FoldCallbacks
 from storage.errors import ProjectionError
 from storage.workspace.workspace import Workspace
 from tests.support.projection_studio import Studio
@@ -63,7 +64,9 @@ def test_a_state_with_a_set_is_not_folded_from_the_start_after_an_append(studio:
     studio.events(("b", "T", {}))
     offsets = []
     fold.fold_projection(
-        studio.workspace, studio.refer(), on_progress=lambda p: offsets.append(p.folded)
+        studio.workspace,
+        studio.refer(),
+        callbacks=FoldCallbacks(lambda p: offsets.append(p.folded)),
     )
     with studio.workspace.writing() as connection:
         connection.execute('DELETE FROM history WHERE "offset" = 0')

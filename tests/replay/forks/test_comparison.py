@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from replay import fold
 from replay.compare import history_comparison
 from replay.compare.alignment import AlignedTimelines
-from replay.event_fold.fold_run import FoldLimits, FoldRun
+from replay.event_fold.fold_run import FoldCallbacks, FoldLimits, FoldRun
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from replay.forks.sweep import fork_sweep, trial_fold, variants
 from replay.query import aggregate_totals
 from replay.worker_host.gateway_bridge import GatewayBridge
-from replay.worker_host.worker_process import PATIENCE_SECONDS
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.event_labels import Label
 from storage.errors import QueryError
@@ -107,14 +106,6 @@ def test_aligned_coordinates_map_back_to_positions_in_order(tmp_path_factory, wi
                 [len(coordinates)],
             ).fetchall()
         assert [found for (found,) in asked] == coordinates
-    rows = aligned.load_rows(0, aligned.row_count)
-    assert [row.a for row in rows if row.a is not None] == list(
-        range(sides[0].position_map.position_count)
-    )
-    assert [row.b for row in rows if row.b is not None] == list(
-        range(sides[1].position_map.position_count)
-    )
-    assert [aligned.row_of(row.coordinate) for row in rows] == list(range(len(rows)))
 
 
 _BENCHES: list[Any] = []
@@ -129,9 +120,7 @@ def _bench(tmp_path_factory: Any) -> Any:
 
 
 def run_of(bench: Any, workspace: Workspace, calling: GatewayBridge) -> FoldRun:
-    return FoldRun(
-        workspace, bench.refer(), 30, FoldLimits(1, PATIENCE_SECONDS, None), None, bool, calling
-    )
+    return FoldRun(workspace, bench.refer(), 30, FoldLimits(), FoldCallbacks(), calling)
 
 
 def test_trial_folds_equal_full_folds_of_each_fork(bench: Bench):

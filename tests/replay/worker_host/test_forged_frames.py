@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from replay import fold
+from replay.event_fold.fold_run import FoldLimits
 from replay.worker.protocol import wire
 from replay.worker_host import worker_group, worker_process
 from replay.worker_host.batch_result import decode_batch_result
@@ -233,6 +234,8 @@ def test_a_worker_with_another_protocol_is_one_error_sentence(studio: Studio, bo
     python.write_text(f"#!{sys.executable}\n" + _FORGER.replace("WAY", WAYS[name]))
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(ProjectionError) as caught:
-        fold.fold_projection(studio.workspace, studio.refer("p.py", str(python)), patience=2)
+        fold.fold_projection(
+            studio.workspace, studio.refer("p.py", str(python)), limits=FoldLimits(1, 2)
+        )
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 400

@@ -16,6 +16,7 @@ from storage.errors import WorkspaceBusyError, WorkspaceError
 from storage.ingest import loader
 from storage.workspace import file_opening
 from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def workspace(tmp_path: Path) -> Workspace:
     log = tmp_path / "log.jsonl"
     log.write_text(json.dumps({"id": "e1", "type": "T", "stream": "s", "data": {}}) + "\n")
     loader.load_source([str(log)], tmp_path / "log.refold")
-    return Workspace(tmp_path / "log.refold")
+    return WorkspaceFile(tmp_path / "log.refold")
 
 
 @pytest.mark.parametrize("outer", ["reading", "writing"])
@@ -87,7 +88,7 @@ def attempts(monkeypatch) -> list[float]:
 def test_waiting_for_this_process_is_no_polling(workspace, attempts):
     """A second object of the same file waits until the first one notifies it."""
     waits = threading.Event()
-    other = Workspace(workspace.path, on_wait=lambda _: waits.set())
+    other = WorkspaceFile(workspace.path, on_wait=lambda _: waits.set())
     other.release()
     found: list[object] = []
     thread = threading.Thread(target=lambda: found.append(other.get_metadata("generation")))
@@ -116,7 +117,7 @@ def test_waiting_for_another_process_backs_off(workspace, attempts):
     holder.stdout.readline()
     attempts.clear()
     with pytest.raises(WorkspaceBusyError, match=f"process {holder.pid}"):
-        Workspace(workspace.path, wait_seconds=1)
+        WorkspaceFile(workspace.path, wait_seconds=1)
     holder.communicate(b"\n")
     assert 1 < len(attempts) < 40
 
@@ -135,4 +136,4 @@ def test_a_write_of_another_program_after_ours_is_validated(workspace, monkeypat
         with workspace.writing() as connection:
             connection.execute("DELETE FROM bookmarks")
     with pytest.raises(WorkspaceError, match="macro count"):
-        Workspace(workspace.path)
+        WorkspaceFile(workspace.path)

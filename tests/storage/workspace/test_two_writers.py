@@ -12,11 +12,13 @@ import pytest
 from replay import fold
 from replay.erasure import ErasureRequest, erase
 from replay.event_fold import state_recall
+from replay.event_fold.fold_run import FoldCallbacks
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
 from replay.history import catalogue
 from storage.db.query import fetch_arrow
 from storage.errors import RefoldError, StaleError, WorkspaceError
+from storage.folds import fold_rows
 from storage.marks import bookmarks, watches
 from storage.timelines import fork_store, forked_workspace
 from storage.timelines.forked_workspace import ForkedWorkspace
@@ -244,7 +246,7 @@ def test_fold_that_began_before_a_removal_stores_no_removed_value(bench: Bench, 
             removed.append(erase(other, ErasureRequest(value_paths=("data.email",))))
             other.close()
 
-    folded = fold.fold_projection(shown, bench.refer(), on_progress=progress)
+    folded = fold.fold_projection(shown, bench.refer(), callbacks=FoldCallbacks(progress))
     assert removed
     assert folded.next_offset == 30
     with bench.workspace.reading() as connection:
@@ -265,7 +267,7 @@ def test_fold_of_a_fork_whose_edits_were_changed_by_a_removal_is_refused(bench: 
             other.close()
 
     with pytest.raises(StaleError, match="rewritten by another refold"):
-        fold.fold_projection(shown, bench.refer(), on_progress=progress)
+        fold.fold_projection(shown, bench.refer(), callbacks=FoldCallbacks(progress))
     assert removed
     with bench.workspace.reading() as connection:
         assert "ann@example.org" not in str(connection.sql("FROM history").fetchall())
@@ -291,7 +293,7 @@ def test_resumed_fold_restarts_if_another_process_deleted_the_history(
             bench.workspace.release()
             other = another(bench)
             with other.writing() as connection:
-                catalogue.delete_fold(connection, number, "main")
+                fold_rows.delete_fold(connection, number, "main")
             other.close()
             deleted.append(number)
         return recall(*arguments, **options)

@@ -6,7 +6,7 @@ import threading
 
 from replay.projection import projection_reference
 from storage.ingest import loader
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tui.folding.fold_process import FoldMessage, FoldProcess
 
 
@@ -27,7 +27,7 @@ def test_a_fold_that_warns_much_ends(tmp_path, monkeypatch):
             ended.set()
 
     reference = projection_reference.parse_reference(str(code), sys.executable, tmp_path)
-    fold = FoldProcess(Workspace(tmp_path / "log.refold"), reference, receive, force=False)
+    fold = FoldProcess(WorkspaceFile(tmp_path / "log.refold"), reference, receive, force=False)
     try:
         assert ended.wait(60), "the process waits for a reader of its standard error"
     finally:
@@ -50,7 +50,7 @@ def test_the_error_of_a_fold_is_its_last_line(tmp_path):
             ended.set()
 
     reference = projection_reference.parse_reference(str(code), sys.executable, tmp_path)
-    fold = FoldProcess(Workspace(tmp_path / "log.refold"), reference, receive, force=False)
+    fold = FoldProcess(WorkspaceFile(tmp_path / "log.refold"), reference, receive, force=False)
     try:
         assert ended.wait(60)
     finally:

@@ -10,7 +10,7 @@ import click
 from gateway.exchange import import_export
 from gateway.modes import Mode
 from replay.compare import call_comparison
-from replay.history import call_decisions
+from replay.history import call_decisions, recorded_calls
 from replay.history.call_decisions import CallDecision
 from replay.worker_host.sigint import catch_interrupt
 from replay.worker_host.worker_process import PATIENCE_SECONDS
@@ -103,8 +103,10 @@ def record(
     pending = pending_commands.choices(resend, mark_done)
     pending.refuse_unknown(workspace)
     gateway_options = {"mode": Mode(mode), "send": frozenset(send), "pending": pending}
-    settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
-    wanted = projection_resolver.resolve_runnable_projection(projection, python, workspace)
+    configs = config_file.NearbyConfigs(workspace.path)
+    settings = configs.gateway_settings(config, **gateway_options)
+    choice = projection_resolver.ProjectionChoice(workspace, projection, python, configs)
+    wanted = choice.build_runnable_reference()
     span = workspace_opener.parse_span(workspace, start, end)
     before = None
     if span is not None and span.first > 0:
@@ -224,7 +226,7 @@ def calls(
     if projection is None:
         if reads:
             raise click.UsageError("--reads needs a projection. Give -p PROJ.")
-        found = call_decisions.list_recordings(workspace)
+        found = recorded_calls.list_recordings(workspace)
     else:
         history = projection_resolver.fold_history(workspace, projection, python)
         if reads:
@@ -309,7 +311,7 @@ def calls_import(ws: str, file: Path, window: float, wait: float, as_json: bool)
     FILE is a cassette of vcrpy, a HAR file, or a journal of JSON lines.
     """
     workspace = workspace_opener.open_workspace(ws, wait)
-    ports = config_file.gateway_settings(workspace.path).ports
+    ports = config_file.NearbyConfigs(workspace.path).gateway_settings().ports
     with progress_display.busy_bar(f"importing {file}"):
         found = import_export.import_recordings(workspace, file, ports, timedelta(seconds=window))
     if found.was_imported_before:
@@ -384,7 +386,7 @@ def calls_assign(ws: str, call: int, position: str, wait: float) -> None:
     """
     workspace = workspace_opener.open_workspace(ws, wait)
     offset = workspace_opener.parse_position(workspace, position)
-    call_decisions.assign_recording(workspace, str(call), offset)
+    recorded_calls.assign_recording(workspace, str(call), offset)
 
 
 def _call_row(one: CallDecision) -> dict[str, Any]:

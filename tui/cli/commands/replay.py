@@ -13,7 +13,7 @@ import click
 
 from gateway.modes import DEFAULT_MODE, Mode
 from replay import fold
-from replay.event_fold.fold_run import FoldProgress
+from replay.event_fold.fold_run import FoldCallbacks, FoldLimits, FoldProgress
 from replay.history.catalogue import FoldRecord
 from replay.worker_host.sigint import catch_interrupt
 from storage.errors import StaleError
@@ -125,8 +125,11 @@ def replay(
         )
     workspace = workspace_opener.open_workspace(ws, wait, timeline)
     gateway_options = {"mode": Mode(mode), "own_time": own_time}
-    settings = config_file.gateway_settings(workspace.path, config, **gateway_options)
-    wanted = projection_resolver.resolve_projection(projection, python, workspace, settings)
+    configs = config_file.NearbyConfigs(workspace.path)
+    settings = configs.gateway_settings(config, **gateway_options)
+    wanted = projection_resolver.ProjectionChoice(
+        workspace, projection, python, configs
+    ).build_reference(settings)
     if memory is not None and wanted.is_sql:  # DuckDB runs the query in this process
         workspace.main_workspace.limit_reading_memory(memory)
     with (
@@ -139,15 +142,15 @@ def replay(
             fold.fold_projection,
             reference=wanted,
             force=force,
-            workers=workers,
-            patience=patience,
-            memory=memory,
             span=workspace_opener.parse_span(workspace, start, end),
-            ask=missing_call_prompt.ask_for_answer
-            if options.is_terminal() and not progress_lines
-            else None,
-            on_progress=progress,
-            cancelled=cancelled,
+            limits=FoldLimits(workers, patience, memory),
+            callbacks=FoldCallbacks(
+                progress,
+                cancelled,
+                missing_call_prompt.ask_for_answer
+                if options.is_terminal() and not progress_lines
+                else None,
+            ),
         )
         folded = _fold_until_current(workspace, fold_timeline)
     result = {

@@ -142,9 +142,52 @@ def read_config(path: Path) -> Declarations:
     return Declarations(path.resolve(), content, *named, ports, changed, file.gateway)
 
 
-def find_config_for(name: str, workspace: Path) -> Declarations | None:
-    """Return the `refold.toml` that declares this projection: beside WS, or in the current folder."""
-    return next((found for found in _configs_near(workspace) if name in found.projections), None)
+class NearbyConfigs:
+    """The `refold.toml` files that a command can use: beside WS, and in the current folder.
+
+    Each file is read once, when it is needed first.
+    """
+
+    def __init__(self, workspace: Path) -> None:
+        folders = dict.fromkeys((workspace.resolve().parent, Path.cwd()))
+        self._paths = [folder / NAME for folder in folders]
+        self._read: dict[Path, Declarations] = {}
+
+    def find_declaring(self, projection: str) -> Declarations | None:
+        """Return the first file that declares this projection."""
+        return next((found for found in self._iterate() if projection in found.projections), None)
+
+    def gateway_settings(self, config: Path | None = None, **overriding: Any) -> GatewaySettings:
+        """Return the gateway settings of a file: `config`, or else the first file found.
+
+        `overriding` are fields of the settings. A file given with --config needs no further consent,
+        like code given with -p. Raises `ProjectionError` if refold found the file itself, its ports
+        would be called live, and the person didn't agree.
+        """
+        found = next(self._iterate(), None) if config is None else read_config(config)
+        wanted: dict[str, Any] = dict(overriding)
+        mode: Mode = wanted.get("mode", DEFAULT_MODE)
+        if found is None:
+            return GatewaySettings(**wanted)
+        if config is None:
+            found.agree_to_call(replaying=not mode.makes_live_calls)
+        else:
+            for item in found.called(replaying=not mode.makes_live_calls):
+                progress_display.print_message(f"Allowed by --config: {item.sentence}.")
+        if mode is Mode.WHAT_IF:
+            wanted.setdefault("overrides", found.overrides)
+            wanted.setdefault("seed", found.gateway.seed)
+        own_time = found.gateway.own_time and wanted.pop("own_time", True)
+        return GatewaySettings(
+            ports=PortSet(found.ports), own_time=own_time, folder=found.path.parent, **wanted
+        )
+
+    def _iterate(self) -> Iterator[Declarations]:
+        for path in self._paths:
+            if path not in self._read and path.is_file():
+                self._read[path] = read_config(path)
+            if path in self._read:
+                yield self._read[path]
 
 
 def find_declared_source(name: str) -> DeclaredSource | None:
@@ -169,34 +212,6 @@ def _resolve_beside(folder: Path, name: str) -> str:
     return str(folder / name)
 
 
-def gateway_settings(
-    workspace: Path, config: Path | None = None, **overriding: Any
-) -> GatewaySettings:
-    """Return the gateway settings of a file: `config`, or else the first `refold.toml` found.
-
-    `overriding` are fields of the settings. A file given with --config needs no further consent,
-    like code given with -p. Raises `ProjectionError` if refold found the file itself, its ports
-    would be called live, and the person didn't agree.
-    """
-    found = read_config(config) if config is not None else next(_configs_near(workspace), None)
-    wanted: dict[str, Any] = dict(overriding)
-    mode: Mode = wanted.get("mode", DEFAULT_MODE)
-    if found is None:
-        return GatewaySettings(**wanted)
-    if config is None:
-        found.agree_to_call(replaying=not mode.makes_live_calls)
-    else:
-        for item in found.called(replaying=not mode.makes_live_calls):
-            progress_display.print_message(f"Allowed by --config: {item.sentence}.")
-    if mode is Mode.WHAT_IF:
-        wanted.setdefault("overrides", found.overrides)
-        wanted.setdefault("seed", found.gateway.seed)
-    own_time = found.gateway.own_time and wanted.pop("own_time", True)
-    return GatewaySettings(
-        ports=PortSet(found.ports), own_time=own_time, folder=found.path.parent, **wanted
-    )
-
-
 def read_overrides(file: Path) -> list[str]:
     """Return the `[[overrides]]` of a file, each as JSON. Raises `ProjectionError` if there are none."""
     try:
@@ -207,10 +222,3 @@ def read_overrides(file: Path) -> list[str]:
     if not found:
         raise ProjectionError(f"{file} declares no [[overrides]].")
     return [msgspec.json.encode(one).decode() for one in found]
-
-
-def _configs_near(workspace: Path) -> Iterator[Declarations]:
-    for folder in dict.fromkeys((workspace.resolve().parent, Path.cwd())):
-        path = folder / NAME
-        if path.is_file():
-            yield read_config(path)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.settings import GatewaySettings
 from replay.history import catalogue
@@ -32,11 +32,9 @@ def states_between(
     A query over all events runs at both positions, unless its history holds both. Raises
     QueryError if the fold of PROJ covers only a part of the log without them.
     """
-    if (
-        _names_code(projection)
-        or config_file.find_config_for(projection, workspace.path) is not None
-    ):
-        wanted = resolve_projection(projection, python, workspace)
+    choice = ProjectionChoice(workspace, projection, python)
+    if choice.is_runnable:
+        wanted = choice.build_reference()
         if is_over_all_events(wanted.text):
             record = catalogue.find_fold(workspace, wanted)
             known = (
@@ -47,7 +45,7 @@ def states_between(
             from replay.query_projections.state_query import StateQuery  # noqa: PLC0415 - only a query over all events needs Arrow
 
             return StateQuery(workspace, wanted)
-    history = fold_history(workspace, projection, python)
+    history = _fold_chosen(workspace, choice)
     for position in (first, last):
         if history.fold_record.is_partial and not history.fold_record.has_states_at(position):
             raise QueryError(
@@ -69,14 +67,17 @@ def fold_history(
     If PROJ is only a name in the workspace, return the history as it is and run no code, because
     the workspace may come from a stranger.
     """
-    if (
-        not _names_code(projection)
-        and config_file.find_config_for(projection, workspace.path) is None
-    ):
-        folded = catalogue.get_fold_by_name(workspace, projection)
+    return _fold_chosen(workspace, ProjectionChoice(workspace, projection, python), span)
+
+
+def _fold_chosen(
+    workspace: Workspace, choice: "ProjectionChoice", span: OffsetSpan | None = None
+) -> History:
+    if not choice.is_runnable:
+        folded = catalogue.get_fold_by_name(workspace, choice.projection)
         _warn_if_behind(workspace, folded)
         return History(workspace, folded)
-    wanted = resolve_projection(projection, python, workspace)
+    wanted = choice.build_reference()
     folded = fold_missing(workspace, wanted, span=span)
     if span is None and is_over_all_events(wanted.text):
         _report_span(workspace, folded)
@@ -103,31 +104,90 @@ def _report_span(workspace: Workspace, folded: FoldRecord) -> None:
     )
 
 
-def resolve_projection(
-    projection: str,
-    python: str | None = None,
-    workspace: Workspace | None = None,
-    settings: GatewaySettings | None = None,
-) -> projection_reference.Reference:
-    """Return the projection that PROJ names, by its code or by a name in a `refold.toml`.
+class ProjectionChoice:
+    """The projection that PROJ names: by its code, by a name in a `refold.toml`, or by a name that
+    only the workspace knows. The files are read once."""
 
-    `settings` are those of its gateway; default: those of the `refold.toml`.
-    """
-    found = None
-    if workspace is not None and not _names_code(projection):
-        declarations = config_file.find_config_for(projection, workspace.path)
-        if declarations is not None:
-            found = declarations.reference(projection, python)
-    if found is None:
-        found = projection_reference.parse_reference(
+    def __init__(
+        self,
+        workspace: Workspace,
+        projection: str,
+        python: str | None = None,
+        configs: config_file.NearbyConfigs | None = None,
+    ) -> None:
+        """`configs` are the files of the command if it has read them already."""
+        self.projection = projection
+        self._workspace = workspace
+        self._python = python
+        self._configs = configs or config_file.NearbyConfigs(workspace.path)
+        self._declarations = (
+            None if _names_code(projection) else self._configs.find_declaring(projection)
+        )
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether PROJ names code, directly or in a `refold.toml`. A workspace runs no code."""
+        return _names_code(self.projection) or self._declarations is not None
+
+    @property
+    def folder(self) -> str:
+        """The folder that it runs in."""
+        return str(Path.cwd() if self._declarations is None else self._declarations.path.parent)
+
+    def build_reference(
+        self, settings: GatewaySettings | None = None
+    ) -> projection_reference.Reference:
+        """Return its reference; `settings` default to those of the `refold.toml`.
+
+        Raises ProjectionError if the person didn't agree to the code or to the ports.
+        """
+        if self._declarations is None:
+            found = _parse_code_reference(self.projection, self._python)
+        else:
+            found = _limit_readable(self._declarations.reference(self.projection, self._python))
+        return replace(
+            found,
+            gateway_settings=self._configs.gateway_settings() if settings is None else settings,
+        )
+
+    def build_runnable_reference(self) -> projection_reference.Reference:
+        """Return its reference to run it.
+
+        Raises ProjectionError if only the workspace knows the name, because a workspace runs no code.
+        """
+        if not self.is_runnable:
+            folds = catalogue.list_folds(self._workspace)
+            if self.projection in {name for fold in folds for name in (fold.name, fold.label)}:
+                raise ProjectionError(
+                    f"{self.projection} names only a history of {self._workspace.path}, and refold"
+                    " runs only code that you name. Give the projection's file with -p."
+                )
+        return self.build_reference()
+
+
+def resolve_projection(
+    projection: str, python: str | None = None, workspace: Workspace | None = None
+) -> projection_reference.Reference:
+    """Return the projection that PROJ names, by its code or by a name in a `refold.toml`."""
+    if workspace is None:
+        return _parse_code_reference(projection, python)
+    return ProjectionChoice(workspace, projection, python).build_reference()
+
+
+def _parse_code_reference(projection: str, python: str | None) -> projection_reference.Reference:
+    return _limit_readable(
+        projection_reference.parse_reference(
             projection, python or catalogue.default_python(), Path.cwd()
         )
-    if settings is None and workspace is not None:
-        settings = config_file.gateway_settings(workspace.path)
+    )
+
+
+def _limit_readable(
+    reference: projection_reference.Reference,
+) -> projection_reference.Reference:
+    """Return the reference with the folders of --readable, if the command has this option."""
     readable = options.readable_folders()
-    if readable is not None:
-        found = replace(found, readable=readable)
-    return found if settings is None else replace(found, gateway_settings=settings)
+    return reference if readable is None else replace(reference, readable=readable)
 
 
 def resolve_runnable_projection(
@@ -137,35 +197,25 @@ def resolve_runnable_projection(
 
     Raises ProjectionError if only the workspace knows the name, because a workspace runs no code.
     """
-    if (
-        not _names_code(projection)
-        and config_file.find_config_for(projection, workspace.path) is None
-    ):
-        names = {n for f in catalogue.list_folds(workspace) for n in (f.name, f.label)}
-        if projection in names:
-            raise ProjectionError(
-                f"{projection} names only a history of {workspace.path}, and refold runs only code"
-                " that you name. Give the projection's file with -p."
-            )
-    return resolve_projection(projection, python, workspace)
+    return ProjectionChoice(workspace, projection, python).build_runnable_reference()
 
 
 def projection_folder(projection: str, workspace: Workspace) -> str:
     """Return the folder that PROJ runs in, without asking for consent."""
-    declarations = (
-        None if _names_code(projection) else config_file.find_config_for(projection, workspace.path)
-    )
-    return str(Path.cwd() if declarations is None else declarations.path.parent)
+    return ProjectionChoice(workspace, projection).folder
 
 
 def fold_missing(
-    workspace: Workspace, wanted: projection_reference.Reference, **fold_options: Any
+    workspace: Workspace,
+    wanted: projection_reference.Reference,
+    span: OffsetSpan | None = None,
 ) -> FoldRecord:
     """Fold what is missing, with a progress bar, and return the record of the fold."""
+    from replay.event_fold.fold_run import FoldCallbacks  # noqa: PLC0415 - as below
     from replay.fold import fold_projection  # noqa: PLC0415 - reading a history needs no fold
 
     with progress_display.fold_bar(wanted.name) as progress:
-        return fold_projection(workspace, wanted, on_progress=progress, **fold_options)
+        return fold_projection(workspace, wanted, span=span, callbacks=FoldCallbacks(progress))
 
 
 def _names_code(projection: str) -> bool:

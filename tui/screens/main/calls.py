@@ -5,7 +5,7 @@ from functools import partial
 
 from textual import work
 
-from replay.history import call_decisions
+from replay.history import recorded_calls
 from replay.history.call_decisions import CallDecision
 from replay.history.history import History
 from storage.errors import RefoldError
@@ -49,12 +49,12 @@ class CallsScreen(CodeScreen):
 
     @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
     def _answer_missed(self, missed: CallDecision, history: History, text: str) -> None:
-        self._change_recordings(lambda: call_decisions.answer_missed_call(history, missed, text))
+        self._change_recordings(lambda: recorded_calls.answer_missed_call(history, missed, text))
 
     @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
     def action_assign(self) -> None:
         """Ask which of the imported calls without an event this event made."""
-        left = call_decisions.list_unassigned_recordings(self._model.workspace)
+        left = recorded_calls.list_unassigned_recordings(self._model.workspace)
         if not left:
             self.app.call_from_thread(
                 self.show_error, "No call is without an event: all recorded calls are linked."
@@ -72,7 +72,7 @@ class CallsScreen(CodeScreen):
     @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
     def _assign(self, text: str) -> None:
         workspace, position = self._model.workspace, self.position
-        self._change_recordings(lambda: call_decisions.assign_recording(workspace, text, position))
+        self._change_recordings(lambda: recorded_calls.assign_recording(workspace, text, position))
 
     def _change_recordings(self, change: Callable[[], None]) -> None:
         """Change the recordings and fold again. Call it in a thread."""
