@@ -104,6 +104,7 @@ def test_an_unknown_number_is_refused(killed, capsys):
     assert "Call 7 is not a pending command" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choice", "sent", "outcome"),
     [(Choice.RESEND, 2, "ok"), (Choice.DONE, 1, "ok"), (Choice.SKIP, 1, "pending")],

@@ -22,7 +22,13 @@ LINGERING = """
 """
 
 
-def test_a_fold_in_this_interpreter_is_forked(studio: Studio):
+@pytest.fixture
+def forking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork workers, also with `--real-workers`."""
+    monkeypatch.setattr(forked_workers, "is_forking", True)
+
+
+def test_a_fold_in_this_interpreter_is_forked(studio: Studio, forking: None):
     studio.events(("a", "T", {}))
     studio.file("p.py", "def apply(state, event): pass\n")
     assert FORKED in studio.fold().isolation
@@ -37,7 +43,7 @@ def test_no_worker_is_forked_for_a_test_of_its_process(studio: Studio):
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_a_forked_worker_gives_the_history_of_a_started_one(
-    studio: Studio, kind: Kind, monkeypatch: pytest.MonkeyPatch
+    studio: Studio, kind: Kind, forking: None, monkeypatch: pytest.MonkeyPatch
 ):
     types = ("Added", "Dropped", "Failed", "Unknown")
     studio.events(*[("abc"[n % 3], types[n * n % 4], {"by": n}) for n in range(24)])
@@ -53,7 +59,7 @@ def test_a_forked_worker_gives_the_history_of_a_started_one(
     assert results() == forked
 
 
-def test_nothing_of_one_fold_reaches_the_next_or_the_test(studio: Studio):
+def test_nothing_of_one_fold_reaches_the_next_or_the_test(studio: Studio, forking: None):
     studio.events(("a", "T", {}))
     studio.file("p.py", LINGERING)
     for _ in range(2):

@@ -14,6 +14,8 @@ import pytest
 
 from tui.cli import run_command
 
+pytestmark = pytest.mark.slow
+
 REFOLD = [sys.executable, "-c", "from tui.cli import main; main()"]
 
 
