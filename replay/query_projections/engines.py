@@ -29,8 +29,10 @@ from replay.worker_host.worker_process import (
     WorkerDiedError,
     projection_load_error,
 )
+from storage.db.memory_ceiling import memory_ceiling
 from storage.errors import ProjectionError, QueryError
 from storage.query import sql_query
+from storage.workspace.workspace import READ_MEMORY_BYTES
 
 _BATCH_EVENTS = 200_000
 """Events that are sent to a worker at a time."""
@@ -79,17 +81,25 @@ def open_relation(
     `raise_if_cancelled` is called repeatedly while a worker computes, and may raise to stop it.
     """
     if reference.is_sql:
-        return SqlRelation(reference, _PATIENCE_FACTOR * patience_seconds)
+        return SqlRelation(reference, _PATIENCE_FACTOR * patience_seconds, memory_bytes)
     return PolarsRelation(reference, patience_seconds, memory_bytes, raise_if_cancelled)
+
+
+_SPARE_BYTES = 300_000_000
+"""Memory of a query beside what DuckDB counts."""
 
 
 class SqlRelation:
     """A query in SQL."""
 
     def __init__(
-        self, reference: Reference, timeout_seconds: float = _PATIENCE_FACTOR * PATIENCE_SECONDS
+        self,
+        reference: Reference,
+        timeout_seconds: float = _PATIENCE_FACTOR * PATIENCE_SECONDS,
+        memory_bytes: int | None = None,
     ) -> None:
         self._reference = reference
+        self._memory_bytes = READ_MEMORY_BYTES if memory_bytes is None else memory_bytes
         self._timeout_seconds = timeout_seconds
         try:
             text = Path(reference.text).read_text(encoding="utf-8-sig")
@@ -114,7 +124,7 @@ class SqlRelation:
     def evaluate(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self._query is None:
             self._query = self._parse_query(connection)
-        with self._in_time(connection):
+        with self._in_time(connection), memory_ceiling(self._memory_bytes + _SPARE_BYTES):
             rows_to_documents.create_documents_table(connection, self._query, self._reference.name)
 
     @contextmanager

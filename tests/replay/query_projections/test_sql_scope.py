@@ -1,5 +1,8 @@
 """A projection in SQL may use only the view `events` and functions that compute."""
 
+import resource
+import sys
+
 import pytest
 
 from replay.query_projections import engines
@@ -128,3 +131,14 @@ def test_memory_option_limits_a_query(bench: Bench, memory, code, capsys):
     message = capsys.readouterr().err
     assert ("memory" in message) == (code != 0)
     assert "Unexpected error" not in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_text_larger_than_the_memory_of_a_query_is_refused(bench: Bench, capsys):
+    bench.code("SELECT 'a' AS key, repeat('x', 3000000000) AS v FROM events", "large.sql")
+    bench.workspace.release()
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    arguments = ["replay", str(bench.workspace.path), "-p", str(bench.folder / "large.sql")]
+    assert cli.run_command(arguments) == 3
+    assert "needs more memory than it may use" in capsys.readouterr().err
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
