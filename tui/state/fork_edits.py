@@ -8,11 +8,13 @@ from storage.log.positions import START
 from storage.timelines.forked_workspace import ForkedWorkspace
 from storage.workspace.workspace import Workspace
 
-Wish = Callable[[EditBuilder, int], object]
+EditRequest = Callable[[EditBuilder, int], object]
 """Makes the requested edits at the current position of the selected event."""
 
 
-def make(shown: Workspace, name: str | None, wish: Wish | None, position: int) -> ForkedWorkspace:
+def make(
+    shown: Workspace, name: str | None, edit: EditRequest | None, position: int
+) -> ForkedWorkspace:
     """Fork the shown timeline under a name, or edit it if it is a fork and no name is given.
 
     `position` is a position of the timeline as shown. Return the stored fork.
@@ -22,12 +24,12 @@ def make(shown: Workspace, name: str | None, wish: Wish | None, position: int) -
     def attempt(workspace: Workspace) -> ForkedWorkspace:
         at = START if label is None else workspace.position_of(label)
         made = EditBuilder(workspace, name or workspace.timeline)
-        if wish is not None:
-            wish(made, at)
+        if edit is not None:
+            edit(made, at)
         if name is None and isinstance(workspace, ForkedWorkspace):
             return edit_builder.append_edits(workspace, made.edits)
         return edit_builder.create_fork(
-            workspace, made.name, made.edits, fork_position=at if wish is None else None
+            workspace, made.name, made.edits, fork_position=at if edit is None else None
         )
 
     return edit_builder.change(_kept(shown), attempt)

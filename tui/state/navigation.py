@@ -8,7 +8,7 @@ from replay.document.paths import DocumentPath
 from replay.query import blame
 from storage.coordinates.offset_set import count_before, count_through
 from storage.log.positions import START
-from tui.state.session import Session
+from tui.state.shown_data import ShownData
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Seeker:
         return found
 
 
-def stream_seeker(model: Session, position: int, way: int) -> Seeker | None:
+def stream_seeker(data: ShownData, position: int, way: int) -> Seeker | None:
     """Seek in the stream of the event at a position; None if the event has no stream."""
-    event = model.log.read_event(position)
+    event = data.log.read_event(position)
     if event is None or event.stream is None:
         return None
     stream = event.stream
-    find = model.log.find_next_in_stream if way > 0 else model.log.find_previous_in_stream
+    find = data.log.find_next_in_stream if way > 0 else data.log.find_previous_in_stream
     which = "next" if way > 0 else "earlier"
     return Seeker(f"{which} event of {stream}", lambda at: find(stream, at))
 
 
-def change_seeker(model: Session, key: str | None, way: int) -> Seeker | None:
+def change_seeker(data: ShownData, key: str | None, way: int) -> Seeker | None:
     """Seek in the changes of a document; None without a history or document."""
-    history = model.history
+    history = data.history
     if history is None or key is None:
         return None
     find = history.next_change if way > 0 else history.previous_change
@@ -55,15 +55,15 @@ def change_seeker(model: Session, key: str | None, way: int) -> Seeker | None:
 
 
 def value_change_seeker(
-    model: Session, key: str | None, path: DocumentPath, way: int
+    data: ShownData, key: str | None, path: DocumentPath, way: int
 ) -> Seeker | None:
     """Seek in the changes of one value of a document; None without a history or document."""
-    history = model.history
+    history = data.history
     if history is None or key is None:
         return None
 
     def find(position: int) -> int | None:
-        bounds = (START, position - 1) if way < 0 else (position, model.extent.event_count)
+        bounds = (START, position - 1) if way < 0 else (position, data.extent.event_count)
         found = blame.find_value_changes(
             history, key, path, after=bounds[0], until=bounds[1], backwards=way < 0
         )
@@ -73,11 +73,11 @@ def value_change_seeker(
     return Seeker(f"{which} change of {key} › {paths.format_path(path)}", find)
 
 
-def failure_seeker(model: Session, way: int) -> Seeker | None:
+def failure_seeker(data: ShownData, way: int) -> Seeker | None:
     """Seek in the events at which a handler raised; None without a history."""
-    if model.history is None:
+    if data.history is None:
         return None
-    found = model.history.failure_offsets()
+    found = data.history.failure_offsets()
 
     def find(position: int) -> int | None:
         place = count_through(found, position) if way > 0 else count_before(found, position) - 1

@@ -76,7 +76,7 @@ class DocumentPane(ValueView):
 
 def _change_text(snapshot: Snapshot, at: int | None, count: int) -> str:
     """Return where the document last changed."""
-    first = snapshot.history.fold_record.first_offset if snapshot.history else 0
+    first = snapshot.fold_record.first_offset if snapshot.fold_record else 0
     if at is None or at < first:
         return f"last changed before {first:,}"
     return (

@@ -38,9 +38,9 @@ class PagedList(LineView, Generic[Row]):
         def control(self) -> Widget:
             return self.sender
 
-    def __init__(self, fetch: Fetch[Row], *, id: str | None = None, title: str) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, *, id: str | None = None, title: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, title=title)
-        self._fetch = fetch
+        self._fetch: Fetch[Row] = _fetch_nothing
         self._pages: OrderedDict[int, Sequence[Row]] = OrderedDict()
         self._asked: set[int] = set()
         self._generation = 0
@@ -112,3 +112,7 @@ class PagedList(LineView, Generic[Row]):
         line = self.line_at(event)
         if line is not None:
             self.move_cursor(line)
+
+
+def _fetch_nothing(first: int, count: int) -> Sequence[Row]:  # noqa: ARG001 - as every `Fetch`
+    return []

@@ -43,7 +43,7 @@ class ResultList(PagedList[Row]):
             self.number = number
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
-        super().__init__(_no_rows, id=id, title="rows")
+        super().__init__(id=id, title="rows")
         self._answer: QueryResult | None = None
         self._widths: Sequence[int] = ()
         self._told = ""
@@ -136,7 +136,3 @@ class ResultList(PagedList[Row]):
             return []
         rows = self._answer.read_rows(max(first - 1, 0), count if first else count - 1)
         return rows if first else [(), *rows]
-
-
-def _no_rows(first: int, count: int) -> Sequence[Row]:  # noqa: ARG001 - as every `Fetch`
-    return []

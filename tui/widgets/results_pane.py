@@ -12,7 +12,7 @@ class ResultsPane(PagedList[ResultRow]):
     """One row per result."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(lambda _first, _count: (), id=id, title="results")
+        super().__init__(id=id, title="results")
         self.findings: ResultTable | None = None
 
     def show_table(self, findings: ResultTable) -> None:

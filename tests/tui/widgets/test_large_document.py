@@ -57,17 +57,17 @@ async def test_what_is_gone_comes_back_where_it_was(large, sit: Sitting):
     async with sit(*large, at=2 * ITEMS + 1) as seat:
         seat.travel.query_one("#document").scroll_to(0, 0, animate=False, force=True)
         await seat.still()
-        value = seat.travel.looking.snapshot.value
+        value = seat.app.state.snapshot.value
         assert list(value["items"])[:4] == ["item-0", "item-1", "item-2", "item-4"]
-        assert seat.travel.looking.snapshot.differences
+        assert seat.app.state.snapshot.differences
         await seat.press("[")
-        value = seat.travel.looking.snapshot.value
+        value = seat.app.state.snapshot.value
         assert list(value["items"])[:4] == ["item-0", "item-1", "item-2", "item-3"]
 
 
 async def test_more_of_it_is_shown_on_request(large, sit: Sitting):
     async with sit(*large, at=5) as seat:
-        seat.travel.looking.move_to(2 * ITEMS)
+        seat.app.state.move_to(2 * ITEMS)
         await seat.still()
         pane = seat.travel.query_one("#document")
         pane.focus()
@@ -88,7 +88,7 @@ async def test_who_changed_a_value_of_a_large_document(large, sit: Sitting):
         pane.focus()
         pane.select_path(("items", "item-902", "n"))
         await seat.press("w")
-        assert seat.travel.position == 2 * ITEMS + 2
+        assert seat.position == 2 * ITEMS + 2
         await seat.press("w")
-        assert seat.travel.position == ITEMS + 902
+        assert seat.position == ITEMS + 902
         assert pane.path == ("items", "item-902", "n")
