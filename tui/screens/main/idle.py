@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from tui.state.query_runner import QueryRunner
+from tui.state.query_runner import Query, QueryRunner
 from tui.state.view_state import ViewState
 
 
@@ -26,6 +26,7 @@ class IdleController:
         self._end = end
         self._terminal = terminal
         self._has_ended = False
+        self._release: Query | None = None
 
     def tick(self) -> None:
         """Release the write lock. Call it every `TICK_SECONDS`."""
@@ -33,10 +34,11 @@ class IdleController:
             self._has_ended = True
             self._end()
             return
+        if self._release is not None and not self._release.is_finished:
+            return
         workspace = self._state.data.workspace
-        self._runner.run(
+        self._release = self._runner.run(
             lambda _: workspace.release(),
-            group="idle",
             failure="The workspace can't be released",
         )
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from storage.errors import RefoldError
 from storage.log.event_log import LogExtent
 from storage.timelines import forked_workspace
-from tui.state.query_runner import QueryRunner
+from tui.state.query_runner import Query, QueryRunner
 from tui.state.shown_data import ShownData
 from tui.state.timeline_view import TimelineView, query_timeline
 from tui.state.view_state import ViewState
@@ -55,14 +55,16 @@ class FollowController:
         self._folds = folds
         self._is_busy = is_busy
         self._last_stamp: FileStamp = ()
+        self._poll: Query | None = None
 
     def poll(self) -> None:
         """Look for new events in a thread. Call it every `POLL_SECONDS`."""
+        if self._poll is not None and not self._poll.is_finished:
+            return  # a slow file: a new poll would never let the one before it end
         data, last_stamp = self._state.data, self._last_stamp
-        self._runner.run(
+        self._poll = self._runner.run(
             lambda _: _find_growth(data, last_stamp),
             partial(self._take_growth, data),
-            group="growth",
             failure="New events can't be read",
         )
 

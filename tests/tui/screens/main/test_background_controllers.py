@@ -153,6 +153,20 @@ def test_new_events_are_followed_at_the_end_only(log: Callable[..., Workspace]) 
     assert desk.state.position == 1
 
 
+def test_a_slow_poll_is_waited_for(log: Callable[..., Workspace]) -> None:
+    desk = _desk(log)
+    follow = FollowController(desk.state, desk.runner, desk.folds, lambda: False)
+    desk.state.move_to(4)
+    desk.state.data.workspace.release()
+    log({"stream": "s", "type": "New", "data": {}})
+    desk.runner.is_held = True
+    follow.poll()
+    follow.poll()
+    assert len(desk.runner.held) == 1, "a second poll would cancel the first"
+    desk.runner.finish()
+    assert desk.state.position == 5
+
+
 def test_an_idle_screen_ends_with_its_terminal(log: Callable[..., Workspace]) -> None:
     desk, ended = _desk(log), list[bool]()
     reader, writer = os.pipe()
