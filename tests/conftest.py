@@ -4,9 +4,8 @@ import atexit
 import gc
 import os
 import shutil
+import sys
 import tempfile
-
-from tui.cli import close_standard_error
 
 # Tests start hundreds of commands; without .pyc files they would spend most time compiling.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -24,8 +23,15 @@ os.environ["XDG_CACHE_HOME"] = f"{_HOME}/cache"
 os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
+
+def _close_standard_error() -> None:
+    """Close standard error, where DuckDB would list the objects that tests and fixtures still hold."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 # Close standard error last, after pytest has printed its summary.
-atexit.register(close_standard_error)
+atexit.register(_close_standard_error)
 
 
 def pytest_collection_finish() -> None:

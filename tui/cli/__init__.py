@@ -4,7 +4,6 @@ Scripts rely on the names, options and JSON fields: add to them, and rename none
 answer is no, 2 the input or the command is wrong, 3 the projection can't be run, 4 interrupted.
 """
 
-import atexit
 import importlib
 import os
 import signal
@@ -56,7 +55,6 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit. An error is one sentence, never a traceback of refold."""
-    atexit.register(close_standard_error)
     _clean_up_when_ended()
     sys.exit(run_command(arguments))
 
@@ -74,16 +72,6 @@ def _clean_up_when_ended() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, interrupt)
-
-
-def close_standard_error() -> None:
-    """Close standard error when the command has written everything.
-
-    DuckDB's bindings would print there how many objects outlive the interpreter, for example in
-    threads.
-    """
-    sys.stderr.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def run_command(arguments: list[str] | None = None) -> int:
