@@ -79,7 +79,7 @@ class Seat:
     async def still(self) -> None:
         """Wait until nothing is on its way any more."""
         quiet = 0
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while quiet < 4:  # a paint, which may ask for rows, takes 16 ms
             assert time.monotonic() < deadline, "the screen doesn't come to rest"
             await asyncio.sleep(0.008)
@@ -87,7 +87,7 @@ class Seat:
                 any(not w.is_finished for w in self.app.workers)
                 or any(not pump._message_queue.empty() for pump in self._pumps())
                 or self.travel.controllers.snapshots.is_busy
-                or any(pane._asked for pane in self.app.screen.query(PagedList))
+                or any(pane.pages.is_loading for pane in self.app.screen.query(PagedList))
                 or not self._settled()
             )
             quiet = 0 if busy else quiet + 1
@@ -168,7 +168,7 @@ class Seat:
         """What was told, in the line for it and in notifications."""
         return [*self.told, *(n.message for n in self.app._notifications)]
 
-    async def until(self, wanted: Callable[[], bool], seconds: float = 15) -> None:
+    async def until(self, wanted: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not wanted():
             assert time.monotonic() < deadline, self.header

@@ -118,7 +118,7 @@ class ThreadQueryRunner:
             self.cancel(group)
             self._latest[group] = query
         end = partial(_finish, query, then, on_error or self._show_error)
-        run = partial(_run, query, work, end, failure)
+        run = partial(_run, query, work, end, failure, has_taker=then is not None)
         query.thread = self._host.run_worker(
             run, thread=True, group=group or "queries", exit_on_error=False
         )
@@ -132,8 +132,10 @@ class ThreadQueryRunner:
         return True
 
 
-def _run(query: Query, work: Work[Result], end: Callable[..., object], failure: str) -> None:
-    """Run a query in its thread."""
+def _run(
+    query: Query, work: Work[Result], end: Callable[..., object], failure: str, *, has_taker: bool
+) -> None:
+    """Run a query in its thread; without a taker, only an error needs the screen's thread."""
     result: Result | None = None
     error: str | None = None
     try:
@@ -142,7 +144,10 @@ def _run(query: Query, work: Work[Result], end: Callable[..., object], failure: 
         error = raised.message
     except Exception as raised:  # noqa: BLE001 - a query that failed must not end the screen
         error = f"{failure}: {summarize_error(raised)}"
-    query.report(end, result, error)
+    if error is None and not has_taker:
+        query.is_finished = True
+    else:
+        query.report(end, result, error)
 
 
 def _finish(

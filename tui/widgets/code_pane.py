@@ -54,8 +54,16 @@ class CodePane(LineView):
                 self.refresh_line(number - listing.first_line)
         self._marked = numbers
         self.subtitle = f"▸ {why}" if numbers else ""
-        if listing is not None and numbers:
-            self.show_line(min(numbers) - listing.first_line)
+        self._show_marked()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._show_marked()  # the marks may have come before the first layout
+
+    def _show_marked(self) -> None:
+        """Scroll to the first marked line, if it is out of view."""
+        if self._listing is not None and self._marked:
+            self.scroller.show(min(self._marked) - self._listing.first_line)
 
     def spans(self, line: int) -> Iterable[Span]:
         listing = self._listing

@@ -9,7 +9,8 @@ from replay.history.history import DocumentRow
 from tui.state.snapshot import LateDetails
 from tui.text.sanitize import shorten
 from tui.text.span import Span
-from tui.widgets.paged_list import Fetch, PagedList
+from tui.widgets.paged_list import PagedList
+from tui.widgets.row_pages import Fetch
 
 _LONGEST = 200
 
@@ -25,7 +26,7 @@ class DocumentsPane(PagedList[DocumentRow]):
     def show_documents(self, fetch: Fetch[DocumentRow], first_offset: int) -> None:
         """Show the documents of a history that begins at an offset."""
         self._first_offset = first_offset
-        self.clear_pages(fetch)
+        self.show_rows(fetch)
 
     def mark_changed(self, keys: tuple[str, ...]) -> None:
         """Mark the documents that the event changed."""

@@ -8,7 +8,8 @@ from storage.log.positions import START
 from tui.state.timeline_view import ListedEvent
 from tui.text.sanitize import fit_width, shorten
 from tui.text.span import Span
-from tui.widgets.paged_list import Fetch, PagedList
+from tui.widgets.paged_list import PagedList
+from tui.widgets.row_pages import Fetch
 
 _LONGEST = 200
 _SIGNS = {
@@ -33,7 +34,7 @@ class EventsPane(PagedList[ListedEvent]):
         """Show all events of the timeline; `fetch` returns them from a first offset."""
         self._offsets = None
         self._digits = len(f"{max(count - 1, 0):,}")
-        self.clear_pages(fetch)
+        self.show_rows(fetch)
         self.line_count = count
         self.subtitle = ""
 
@@ -45,7 +46,7 @@ class EventsPane(PagedList[ListedEvent]):
     ) -> None:
         """Show only these events, with the filter's text in the subtitle."""
         self._offsets = found
-        self.clear_pages(lambda first, count: fetch_at(found[first : first + count].tolist()))
+        self.show_rows(lambda first, count: fetch_at(found[first : first + count].tolist()))
         self.line_count = len(found)
         self.subtitle = f"{shorten(what, 40)}: {len(found):,}"
 

@@ -9,6 +9,7 @@ from replay import fold
 from storage.ingest import loader
 from storage.workspace.workspace import Workspace
 from tests.tui.conftest import Sitting, refer
+from tui.widgets.value_lines import find_path_line
 
 PROJECTION = """
 def initial(key): return {"items": {}, "count": 0}
@@ -71,22 +72,22 @@ async def test_more_of_it_is_shown_on_request(large, sit: Sitting):
         await seat.still()
         pane = seat.travel.query_one("#document")
         pane.focus()
-        pane.cursor = next(n for n, line in enumerate(pane._lines) if line.left_out)
-        assert pane._lines[pane.cursor].left_out == 50
+        pane.cursor = next(n for n, line in enumerate(pane.lines) if line.left_out)
+        assert pane.lines[pane.cursor].left_out == 50
         await seat.press("enter")
-        assert [line.left_out for line in pane._lines if line.left_out] == [1_050]
-        assert not any(line.path == ("items", "item-1100", "n") for line in pane._lines)
-        pane.cursor = next(n for n, line in enumerate(pane._lines) if line.left_out)
+        assert [line.left_out for line in pane.lines if line.left_out] == [1_050]
+        assert not any(line.path == ("items", "item-1100", "n") for line in pane.lines)
+        pane.cursor = next(n for n, line in enumerate(pane.lines) if line.left_out)
         await seat.press("enter")
-        assert not any(line.left_out for line in pane._lines)
-        assert any(line.path == ("items", "item-1100", "n") for line in pane._lines)
+        assert not any(line.left_out for line in pane.lines)
+        assert any(line.path == ("items", "item-1100", "n") for line in pane.lines)
 
 
 async def test_who_changed_a_value_of_a_large_document(large, sit: Sitting):
     async with sit(*large, at=2 * ITEMS + 3) as seat:
         pane = seat.travel.query_one("#document")
         pane.focus()
-        pane.select_path(("items", "item-902", "n"))
+        pane.cursor = find_path_line(pane.lines, ("items", "item-902", "n"))
         await seat.press("w")
         assert seat.position == 2 * ITEMS + 2
         await seat.press("w")

@@ -431,8 +431,8 @@ async def test_a_key_that_can_do_nothing_says_why(shop: Any, sit: Any) -> None:
         for key, said in (
             ("C", "No handler made outside calls."),
             ("u", "Press K to fork it here."),
-            ("n", "/ searches"),
-            ("c", "Nothing is being folded."),
+            ("n", "Press /; then n and N go through the matches."),
+            ("c", "No fold is running."),
         ):
             assert not any(said in message for message in seat.said)
             await seat.press(key)
