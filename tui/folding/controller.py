@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ from tui.folding.fold_query import (
     query_progress,
 )
 from tui.folding.fold_status import describe_history, describe_running_fold
+from tui.folding.running_fold import RunningFold
 from tui.folding.warm_process import WarmProcess
 from tui.state.fold_span import FoldSpan
 from tui.state.history_view import list_folds, query_history
@@ -50,22 +51,6 @@ _WARM_PROCESS_DELAY_SECONDS = 3.0
 _COMPARISON_PAUSE = 4
 """During a fold, the pause between comparisons is this many times the last one's duration."""
 _QUERY_GROUP = "fold"
-
-
-@dataclass
-class _RunningFold:
-    """The fold that runs, and what is known of it."""
-
-    fold: "FoldProcess | ForkFoldThread"
-    wanted: Reference
-    old: History | None
-    """The history to compare with, if a code edit started the fold."""
-    message: FoldMessage = field(default_factory=FoldMessage)
-    """The message shown last."""
-    compared: FoldMessage = field(default_factory=FoldMessage)
-    """The message at the last comparison."""
-    compare_after: float = 0.0
-    is_querying: bool = False
 
 
 class FoldController:
@@ -88,7 +73,7 @@ class FoldController:
         self._span = FoldSpan(state.data.extent.event_count)
         self._asked_at: int | None = None
         """The position around which the last partial fold was started."""
-        self._running: _RunningFold | None = None
+        self._running: RunningFold | None = None
         self._warm_worker: WarmWorker | None = None
         """A worker that stays ready to fold forks."""
         self._error: str | None = None
@@ -274,7 +259,7 @@ class FoldController:
             self._on_screen(self._on_fold_message, number, message)
 
         self._state.data.workspace.release()  # the fold needs the write lock
-        self._running = _RunningFold(self._start_fold(wanted, tell, force=force), wanted, old)
+        self._running = RunningFold(self._start_fold(wanted, tell, force=force), wanted, old)
         self._changed()
 
     def _start_fold(
@@ -325,8 +310,7 @@ class FoldController:
         )
 
     def _on_progress_failed(self, number: int, message: FoldMessage, error: str) -> None:
-        failed = replace(message, error=message.error or error)
-        self._take_progress(number, failed, FoldProgress())
+        self._take_progress(number, replace(message, error=message.error or error), FoldProgress())
 
     def _take_progress(self, number: int, message: FoldMessage, progress: FoldProgress) -> None:
         running = self._running
@@ -346,7 +330,7 @@ class FoldController:
             self._end(running, message, progress)
         self._changed()
 
-    def _end(self, running: _RunningFold, message: FoldMessage, progress: FoldProgress) -> None:
+    def _end(self, running: RunningFold, message: FoldMessage, progress: FoldProgress) -> None:
         """Take over the end of a fold."""
         self._running = None
         self._error = message.error
@@ -371,8 +355,6 @@ class FoldController:
         """Show an error that the header may be too narrow for."""
         self._app.notify(sanitize_line(message), severity="error", markup=False, timeout=10)
 
-    # Saving
-
     def _watch_files(self) -> None:
         """Watch the files of the shown projection, and start a process that waits to fold them."""
         wanted, history = self.current, self._state.data.history
@@ -389,9 +371,8 @@ class FoldController:
             )
         self._app.set_timer(_WARM_PROCESS_DELAY_SECONDS, self._stand_by)
 
-    def _stand_by(self) -> None:
+    def _stand_by(self) -> None:  # only a fold of the whole log can be prepared
         wanted, workspace = self.current, self._state.data.workspace
-        # Only a fold of the whole log can be prepared.
         is_whole = not self._span.is_over_all_events and workspace.timeline == MAIN_TIMELINE
         if wanted is not None and is_whole and self._running is None:
             self.standby.start(workspace, wanted)
