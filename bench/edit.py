@@ -17,7 +17,8 @@ from replay import fold
 from replay.projection import projection_reference
 from storage.workspace.workspace_file import SCREEN_MEMORY_BYTES, WorkspaceFile
 from tui.folding.controller import FoldController
-from tui.state.session import Session
+from tui.state.timeline_view import query_timeline
+from tui.state.view_state import ViewState
 
 _REFUND = 'state["refunded"] + event.data["amount"]'
 
@@ -25,8 +26,27 @@ _REFUND = 'state["refunded"] + event.data["amount"]'
 class _App:
     """The part of the application that folds need; it starts the standby process at once."""
 
-    def run_worker(self, work: Callable[[], object], **_: object) -> None:
-        asyncio.get_running_loop().run_in_executor(None, work)
+    is_cancelled = False
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def app(self) -> "_App":
+        return self
+
+    def run_worker(self, work: Callable[[], object], **_: object) -> "_App":
+        self._loop.run_in_executor(None, work)
+        return self
+
+    def cancel(self) -> None:
+        """Let a thread run to its end; its result is dropped."""
+
+    def call_from_thread(self, work: Callable[..., object], *arguments: object) -> None:
+        async def call() -> None:
+            work(*arguments)
+
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
     def call_later(self, work: Callable[..., object], *arguments: object) -> None:
         work(*arguments)
@@ -40,8 +60,8 @@ class _App:
 
 async def _saved(workspace: Path, code: Path) -> dict[str, float]:
     wanted = projection_reference.parse_reference(str(code), sys.executable, code.parent)
-    model = Session(WorkspaceFile(workspace, memory_bytes=SCREEN_MEMORY_BYTES))
-    folds = FoldController(_App(), model, [wanted])  # type: ignore[arg-type]
+    state = ViewState(query_timeline(WorkspaceFile(workspace, memory_bytes=SCREEN_MEMORY_BYTES)))
+    folds = FoldController(_App(), state, [wanted])  # type: ignore[arg-type]
     first, ended = asyncio.Event(), asyncio.Event()
 
     def changed() -> None:
@@ -53,7 +73,7 @@ async def _saved(workspace: Path, code: Path) -> dict[str, float]:
 
     folds.begin(changed)
     await asyncio.sleep(4)  # as long as a person reads and types; the standby process gets ready
-    model.workspace.release()  # like an idle screen
+    state.data.workspace.release()  # like an idle screen
     started = await asyncio.to_thread(_save, code)
     await first.wait()
     shown = time.perf_counter() - started

@@ -18,7 +18,11 @@ from replay.history.history import History
 from replay.projection import projection_reference
 from storage.workspace.workspace import Workspace
 from storage.workspace.workspace_file import WorkspaceFile
-from tui.state.session import Session
+from tui.state.history_view import query_history
+from tui.state.shown_data import ShownData
+from tui.state.snapshot import Snapshot
+from tui.state.snapshot_query import SnapshotRequest, query_late_details, query_snapshot
+from tui.state.timeline_view import query_timeline
 
 PROJECTION = """
 def initial(key): return {"items": {}, "counts": {"added": 0, "moved": 0}}
@@ -85,17 +89,18 @@ def fold(path: Path, projection: Path) -> None:
 def look(path: Path) -> None:
     """Measure the screen's seeks to random offsets, and steps around the last one."""
     opened = WorkspaceFile(path)
-    model = Session(opened)
-    model.show_history(model.query_history(catalogue.list_folds(opened)[-1]))
+    history = query_history(opened, catalogue.list_folds(opened)[-1])
+    data = ShownData(query_timeline(opened), history)
     draw = random.Random(7)
-    offsets = [draw.randrange(model.extent.event_count - 100) + 50 for _ in range(_SEEKS)]
+    offsets = [draw.randrange(data.extent.event_count - 100) + 50 for _ in range(_SEEKS)]
 
-    def at(offset: int) -> None:
-        snapshot = model.snapshot_at(offset, "warehouse", follow=False)
-        assert snapshot is not None and snapshot.moment is not None  # noqa: PT018 - it asks
+    def at(offset: int) -> Snapshot:
+        snapshot = query_snapshot(SnapshotRequest(data, offset, "warehouse", is_pinned=True))
+        assert snapshot.moment is not None
+        return snapshot
 
     seeks = sorted(seconds(lambda o=o: at(o)) for o in offsets)
-    model.late_details(model.snapshot_at(offsets[-1], "warehouse", follow=False))
+    query_late_details(data, at(offsets[-1]))
     deltas = [*range(_STEPS // 2), *range(_STEPS // 2, -_STEPS // 2, -1)]
     steps = sorted(seconds(lambda n=n: at(offsets[-1] + n)) for n in deltas)
     print_figures(seek=seeks[-1], step=steps[len(steps) * 99 // 100], size=_size(opened))

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -21,8 +22,9 @@ from replay.projection.projection_reference import Reference
 from storage.workspace.workspace import Workspace
 from tui.folding.controller import FoldController
 from tui.screens.main.main_screen import MainScreen
-from tui.state.session import Session
+from tui.state.timeline_view import query_timeline
 from tui.state.view_address import Address
+from tui.state.view_state import ViewState
 from tui.text.sanitize import sanitize_line
 
 
@@ -65,39 +67,38 @@ class RefoldApp(App[None]):
         """`told` yields messages to show while the screen is open; it may block."""
         super().__init__()
         self._told = told
-        self.model = Session(workspace)
-        self.folds = FoldController(self, self.model, wanted, place.projection if place else None)
-        self.travel = MainScreen(self.model, self.folds, at, place)
+        self.state = ViewState(query_timeline(workspace))
+        self.folds = FoldController(self, self.state, wanted, place.projection if place else None)
+        self.main_screen = MainScreen(self.state, self.folds, at, place)
 
     def on_mount(self) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             # Exit through Textual, so that the terminal is restored.
             with suppress(ValueError, RuntimeError):  # not the main thread's loop
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
-        self.push_screen(self.travel)
+        self.push_screen(self.main_screen)
         # A plain thread, because Textual waits for its own workers at exit.
         threading.Thread(target=self._show_messages, daemon=True, name="messages").start()
 
     def _show_messages(self) -> None:
         for message in self._told:
             with suppress(RuntimeError):  # the screen is closed
-                self.call_from_thread(self.travel.show_message, message)
+                self.call_from_thread(self.main_screen.panes.message.show_message, message)
 
     def on_unmount(self) -> None:
         self.folds.close()
-        self.model.workspace.close()
+        self.state.data.workspace.close()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), _CONTROL_CHARACTER_FILTER]
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
-        for command in self.travel.available_commands():
-            action = command.action
+        for command in self.main_screen.available_commands():
             yield SystemCommand(
                 f"{command.title[0].upper()}{command.title[1:]} ({command.shown})",
                 command.group,
-                lambda action=action: self.call_later(self.travel.run_action, action),
+                partial(self.main_screen.run_command, command.id),
             )
 
 

@@ -32,7 +32,7 @@ from replay.worker_host.worker_process import (
 from storage.db.memory_ceiling import memory_ceiling
 from storage.errors import ProjectionError, QueryError
 from storage.query import sql_query
-from storage.workspace.workspace import READ_MEMORY_BYTES
+from storage.workspace.workspace_file import READ_MEMORY_BYTES
 
 _BATCH_EVENTS = 200_000
 """Events that are sent to a worker at a time."""

@@ -340,7 +340,7 @@ def _numbers_table(numbers: Sequence[int]) -> "pa.Table":
 
 
 def _own_events_table(overlay: ForkOverlay) -> "pa.Table":
-    import pyarrow as pa  # noqa: PLC0415 - as above
+    import pyarrow as pa  # noqa: PLC0415 - only a fork with own events needs Arrow
 
     own_events = overlay.own_events
     columns = {name: [getattr(one.event, name) for one in own_events] for name in EVENT_FIELDS}

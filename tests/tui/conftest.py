@@ -94,11 +94,11 @@ class Seat:
 
     @property
     def travel(self) -> MainScreen:
-        return self.app.travel
+        return self.app.main_screen
 
     @property
     def position(self) -> int:
-        return self.travel.position
+        return self.app.state.position
 
     async def still(self) -> None:
         """Wait until nothing is on its way any more."""
@@ -110,14 +110,14 @@ class Seat:
             busy = (
                 any(not w.is_finished for w in self.app.workers)
                 or any(not pump._message_queue.empty() for pump in self._pumps())
-                or self.travel.looking.is_busy
-                or any(pane._asked for pane in self.app.screen.query(PagedList))
+                or self.travel.controllers.snapshots.is_busy
+                or any(pane.pages.is_loading for pane in self.app.screen.query(PagedList))
                 or not self._settled()
             )
             quiet = 0 if busy else quiet + 1
 
     def _settled(self) -> bool:
-        now, settled = self.travel.looking.snapshot, self.travel.looking.settled
+        now, settled = self.app.state.snapshot, self.app.state.late_details
         same = now and settled and (now.position, now.key) == (settled.position, settled.key)
         return bool(same) and self.travel.query_one(DensityStrip)._overview is not None
 

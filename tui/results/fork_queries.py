@@ -24,7 +24,7 @@ from tui.results.table import (
     value_text,
 )
 from tui.state.parent_comparison import ParentComparison
-from tui.state.session import Session
+from tui.state.shown_data import ShownData
 from tui.text.sanitize import shorten
 from tui.text.span import Span
 
@@ -54,7 +54,7 @@ def what_if_banner(workspace: ForkedWorkspace, beside: ParentComparison | None) 
     return " · ".join(parts) + (f" · {fork.note}" if fork.note else "")
 
 
-def differing_documents(model: Session, beside: ParentComparison) -> Iterator[ResultTable]:
+def differing_documents(data: ShownData, beside: ParentComparison) -> Iterator[ResultTable]:
     """Return the documents that differ from the parent, each at its first differing event."""
     found = beside.comparison.differing_documents
     if not found:
@@ -64,7 +64,7 @@ def differing_documents(model: Session, beside: ParentComparison) -> Iterator[Re
 
     def fetch(first: int, count: int) -> Sequence[ResultRow]:
         return [
-            _differing_row(model, beside, one, place)
+            _differing_row(data, beside, one, place)
             for one, place in zip(
                 found[first : first + count], at[first : first + count], strict=False
             )
@@ -76,10 +76,10 @@ def differing_documents(model: Session, beside: ParentComparison) -> Iterator[Re
 
 
 def _differing_row(
-    model: Session, beside: ParentComparison, one: DifferingDocument, place: int
+    data: ShownData, beside: ParentComparison, one: DifferingDocument, place: int
 ) -> ResultRow:
     differences = beside.comparison.differences(one.key)
-    spans: list[Span] = [event_span(model, place), document_span(one.key)]
+    spans: list[Span] = [event_span(data, place), document_span(one.key)]
     for found in differences[:_MOST_PATHS]:
         spans += [
             (f"{found.path_text}: ", "name"),
@@ -93,9 +93,9 @@ def _differing_row(
     return ResultRow(place, tuple(spans), one.key)
 
 
-def merge_conflicts(model: Session, found: "Sequence[DocumentConflict]") -> Iterator[ResultTable]:
+def merge_conflicts(data: ShownData, found: "Sequence[DocumentConflict]") -> Iterator[ResultTable]:
     """Return the documents that both merged forks changed differently."""
-    end = model.extent.event_count - 1
+    end = data.extent.event_count - 1
     rows = [
         ResultRow(
             end,
@@ -116,7 +116,7 @@ def merge_conflicts(model: Session, found: "Sequence[DocumentConflict]") -> Iter
     )
 
 
-def differing_calls(model: Session, beside: ParentComparison) -> Iterator[ResultTable]:
+def differing_calls(data: ShownData, beside: ParentComparison) -> Iterator[ResultTable]:
     """Return the outside calls that differ from the parent: added, removed, changed or sent twice."""
     found = list(islice(call_comparison.compare_calls(beside.parent, beside.history), MAX_ROWS + 1))
     if not found:
@@ -124,11 +124,11 @@ def differing_calls(model: Session, beside: ParentComparison) -> Iterator[Result
     rows = []
     for pair in found[:MAX_ROWS]:
         one = pair.either
-        place = 0 if pair.label is None else model.workspace.position_of(pair.label)
+        place = 0 if pair.label is None else data.workspace.position_of(pair.label)
         style = "failed" if one.kind == "command" else ""
         asked = " → ".join(side.short_request for side in (pair.a, pair.b) if side is not None)
         spans = (
-            event_span(model, place),
+            event_span(data, place),
             document_span(one.key or "–"),
             (f"{pair.headline:<22}", style),
             (f"{shorten(f'{one.port} {one.operation}', 40)}  ", ""),
@@ -139,9 +139,9 @@ def differing_calls(model: Session, beside: ParentComparison) -> Iterator[Result
     yield table_of_rows(what, rows, note=truncation_note(len(found), MAX_ROWS))
 
 
-def side_by_side_events(model: Session, workspace: ForkedWorkspace) -> Iterator[ResultTable]:
+def side_by_side_events(data: ShownData, workspace: ForkedWorkspace) -> Iterator[ResultTable]:
     """Return the events of a fork and its parent side by side, around the edits."""
-    marks = workspace.edit_marks(0, model.extent.event_count)
+    marks = workspace.edit_marks(0, data.extent.event_count)
     if not marks:
         raise QueryError(
             f"No event differs between {workspace.parent.timeline} and {workspace.timeline}."
@@ -151,13 +151,13 @@ def side_by_side_events(model: Session, workspace: ForkedWorkspace) -> Iterator[
             place
             for mark in marks[:_MOST_EDITS]
             for place in range(mark.position - _AROUND, mark.position + _AROUND + 1)
-            if 0 <= place < model.extent.event_count
+            if 0 <= place < data.extent.event_count
         }
     )
     at = pack_offsets(places)
 
     def fetch(first: int, count: int) -> Sequence[ResultRow]:
-        return _side_by_side(model, workspace, places[first : first + count])
+        return _side_by_side(data, workspace, places[first : first + count])
 
     what = f"events: {workspace.parent.timeline} │ {workspace.timeline}"
     note = truncation_note(len(marks), _MOST_EDITS)
@@ -165,13 +165,13 @@ def side_by_side_events(model: Session, workspace: ForkedWorkspace) -> Iterator[
 
 
 def _side_by_side(
-    model: Session, workspace: ForkedWorkspace, places: Sequence[int]
+    data: ShownData, workspace: ForkedWorkspace, places: Sequence[int]
 ) -> list[ResultRow]:
     overlay = workspace.position_map
     theirs = {place: overlay.to_parent(place) for place in places}
     wanted = sorted(place for place in theirs.values() if place is not None)
     left = {row.offset: row for row in EventLog(workspace.parent).read_events_at(wanted)}
-    right = {row.offset: row for row in model.log.read_events_at(places)}
+    right = {row.offset: row for row in data.log.read_events_at(places)}
     marks = {mark.position: mark for mark in workspace.edit_marks(places[0], places[-1])}
     found = []
     for place in places:
@@ -181,7 +181,7 @@ def _side_by_side(
         mine = right.get(place)
         sign = " " if mark is None else "~" if of_parent and mine else "-" if of_parent else "+"
         spans: tuple[Span, ...] = (
-            event_span(model, place),
+            event_span(data, place),
             _event(of_parent, "removed" if sign == "-" else "was" if sign == "~" else ""),
             (f" {sign} ", "mark"),
             _event(mine, "added" if sign == "+" else "changed" if sign == "~" else ""),

@@ -20,7 +20,7 @@ from tui.results.table import (
     table_of_rows,
     truncation_note,
 )
-from tui.state.session import Session
+from tui.state.shown_data import ShownData
 from tui.text.sanitize import shorten
 from tui.text.timestamps import format_full_time
 
@@ -28,16 +28,16 @@ _VALUE = 60
 """Columns of an irregular value."""
 
 
-def list_irregularities(model: Session) -> Iterator[ResultTable]:
+def list_irregularities(data: ShownData) -> Iterator[ResultTable]:
     """Return the gaps and duplicates of the log: repeated ids, revisions, times that run backwards."""
-    found = list(irregularities.find_irregularities(model.workspace, MAX_ROWS + 1))
+    found = list(irregularities.find_irregularities(data.workspace, MAX_ROWS + 1))
     if not found:
         raise QueryError("No gaps or duplicates: ids, revisions and times are in order.")
     rows = [
         ResultRow(
             one.offset,
             (
-                event_span(model, one.offset),
+                event_span(data, one.offset),
                 (f"{shorten(one.stream or '–', MAX_TEXT)}  ", ""),
                 (f"{one.kind}  ", "failed"),
                 (f"{shorten(one.before, _VALUE)} ", "was"),
@@ -49,11 +49,11 @@ def list_irregularities(model: Session) -> Iterator[ResultTable]:
     yield table_of_rows("gaps and duplicates", rows, note=truncation_note(len(found), MAX_ROWS))
 
 
-def causation_tree(model: Session, position: int) -> Iterator[ResultTable]:
+def causation_tree(data: ShownData, position: int) -> Iterator[ResultTable]:
     """Return the tree of events that caused the event at a position, and that it caused."""
     if position == START:
         raise QueryError("There is no event at the start. Press ] for the first event.")
-    found = causation.build_causal_tree(model.workspace, position)
+    found = causation.build_causal_tree(data.workspace, position)
     if len(found.events) < 2:
         raise QueryError(
             "No related events: none shares its correlation id, caused it or was caused by it."
@@ -62,7 +62,7 @@ def causation_tree(model: Session, position: int) -> Iterator[ResultTable]:
         ResultRow(
             cause.event.offset,
             (
-                event_span(model, cause.event.offset),
+                event_span(data, cause.event.offset),
                 ("  " * min(cause.depth, 40) + ("└ " if cause.depth else ""), "muted"),
                 (f"{cause.event.type or '–'}", "mark" if cause.event.offset == position else ""),
                 (f"  {shorten(cause.event.stream or '–', 40)}", "key"),
@@ -75,16 +75,16 @@ def causation_tree(model: Session, position: int) -> Iterator[ResultTable]:
     yield table_of_rows("causes and effects", rows, note=note)
 
 
-def list_bookmarks(model: Session) -> Iterator[ResultTable]:
+def list_bookmarks(data: ShownData) -> Iterator[ResultTable]:
     """Return the bookmarks."""
-    found = bookmarks.list_bookmarks(model.workspace)
+    found = bookmarks.list_bookmarks(data.workspace)
     if not found:
         raise QueryError("No bookmarks yet. Press B to bookmark this position.")
     rows = [
         ResultRow(
             b.position,
             (
-                event_span(model, b.position),
+                event_span(data, b.position),
                 document_span(b.key or "–"),
                 (b.note or "–", ""),
                 (f"  {b.path}" if b.path and b.path != "$" else "", "muted"),

@@ -35,7 +35,7 @@ from tui.results.table import (
     truncation_note,
     value_text,
 )
-from tui.state.session import Session
+from tui.state.shown_data import ShownData
 from tui.text.sanitize import shorten
 from tui.text.span import Span
 from tui.text.timestamps import format_full_time
@@ -49,25 +49,23 @@ _VALUE = 60
 """Columns of a value of a logpoint."""
 
 
-def value_changes(model: Session, key: str | None, path: DocumentPath) -> Iterator[ResultTable]:
+def value_changes(data: ShownData, key: str | None, path: DocumentPath) -> Iterator[ResultTable]:
     """Return all changes of a value, each with the value before and after."""
-    history = _history(model)
+    history = _history(data)
     if key is None:
         raise QueryError("No document is selected. Press d, or select one in the list.")
-    found = blame.find_value_changes(
-        history, key, path, after=START, until=model.extent.event_count
-    )
+    found = blame.find_value_changes(history, key, path, after=START, until=data.extent.event_count)
     touches = list(islice(found, _MOST_CHANGES + 1))
     what = f"changes of {key} › {paths.format_path(path)}"
     if not touches:
         raise QueryError(f"{key} › {paths.format_path(path)} never changed.")
-    events = {e.offset: e for e in model.log.read_events_at([t.offset for t in touches])}
+    events = {e.offset: e for e in data.log.read_events_at([t.offset for t in touches])}
     width = min(max(len(e.type or "–") for e in events.values()), EVENT_COLUMNS)
     rows = [
         ResultRow(
             touch.offset,
             (
-                *_place(model, touch.offset, events.get(touch.offset), width),
+                *_place(data, touch.offset, events.get(touch.offset), width),
                 *_value_change_spans(touch, whole=not path),
             ),
             key,
@@ -78,9 +76,9 @@ def value_changes(model: Session, key: str | None, path: DocumentPath) -> Iterat
     yield table_of_rows(what, rows, note=truncation_note(len(touches), _MOST_CHANGES))
 
 
-def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
+def condition_transitions(data: ShownData, text: str) -> Iterator[ResultTable]:
     """Return where a condition became true; with a leading `!`, where it stopped being true."""
-    history = _history(model)
+    history = _history(data)
     condition = text.removeprefix("!").strip()
     became = not text.startswith("!")
     what = f"{'became true' if became else 'stopped being true'}: {condition}"
@@ -104,7 +102,7 @@ def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
             note = f"{share:.0%} · esc stop. {note}".strip()
         if at or not done:
             yield _position_table(
-                model, what, (at[:], keys[:]), watch=watch, note=note, going_on=not done
+                data, what, (at[:], keys[:]), watch=watch, note=note, going_on=not done
             )
         if len(at) >= MAX_ROWS:
             return
@@ -113,7 +111,7 @@ def condition_transitions(model: Session, text: str) -> Iterator[ResultTable]:
         kinds = f"{_mismatch_text(others)} " if others else ""
         raise QueryError(f"{condition!r} never {what.partition(':')[0]}. {kinds}{missing}".strip())
     if missing:
-        yield _position_table(model, what, (at, keys), watch=watch, note=missing, going_on=False)
+        yield _position_table(data, what, (at, keys), watch=watch, note=missing, going_on=False)
 
 
 def _mismatch_text(states: int) -> str:
@@ -121,9 +119,9 @@ def _mismatch_text(states: int) -> str:
     return f"In {format_count(states, 'state')} the value has another type (counted as false)."
 
 
-def invariant_violations(model: Session) -> Iterator[ResultTable]:
+def invariant_violations(data: ShownData) -> Iterator[ResultTable]:
     """Return where invariants of the projection became violated."""
-    history = _history(model)
+    history = _history(data)
     if not history.fold_record.invariants:
         raise QueryError(
             f"{history.fold_record.name} declares no INVARIANTS. Press F to find a condition instead."
@@ -143,7 +141,7 @@ def invariant_violations(model: Session) -> Iterator[ResultTable]:
         ResultRow(
             b.offset,
             (
-                event_span(model, b.offset),
+                event_span(data, b.offset),
                 document_span(b.key or "all documents"),
                 (b.invariant, "failed"),
                 (f"  until {b.until:,}" if b.until is not None else "  to the end", "muted"),
@@ -157,16 +155,16 @@ def invariant_violations(model: Session) -> Iterator[ResultTable]:
     yield table_of_rows("invariant violations", rows, note=note)
 
 
-def handler_failures(model: Session) -> Iterator[ResultTable]:
+def handler_failures(data: ShownData) -> Iterator[ResultTable]:
     """Return the events at which a handler raised."""
-    found = _history(model).failures(limit=MAX_ROWS + 1)
+    found = _history(data).failures(limit=MAX_ROWS + 1)
     if not found:
         raise QueryError("No handler raised an error.")
     rows = [
         ResultRow(
             f.offset,
             (
-                event_span(model, f.offset),
+                event_span(data, f.offset),
                 document_span(f.key or "–"),
                 (f"{f.type or '–'}  ", ""),
                 (shorten(f.error, MAX_TEXT), "failed"),
@@ -178,9 +176,9 @@ def handler_failures(model: Session) -> Iterator[ResultTable]:
     yield table_of_rows("handler errors", rows, note=truncation_note(len(found), MAX_ROWS))
 
 
-def outside_calls(model: Session) -> Iterator[ResultTable]:
+def outside_calls(data: ShownData) -> Iterator[ResultTable]:
     """Return the outside calls of the handlers, each with the gateway's decision."""
-    history = _history(model)
+    history = _history(data)
     found = call_decisions.list_decision_offsets(history, MAX_ROWS + 1)
     if not found:
         raise QueryError(f"No handler of {history.fold_record.name} made outside calls.")
@@ -188,7 +186,7 @@ def outside_calls(model: Session) -> Iterator[ResultTable]:
 
     def fetch(first: int, count: int) -> Sequence[ResultRow]:
         return [
-            _called(model, one) for one in call_decisions.read_decision_page(history, first, count)
+            _called(data, one) for one in call_decisions.read_decision_page(history, first, count)
         ]
 
     isolation = _isolation_text(history.fold_record.isolation)
@@ -205,12 +203,12 @@ def _isolation_text(isolation: str | None) -> str:
     return "sandboxed (kernel, except files)" if "files" in isolation else "sandboxed (kernel)"
 
 
-def _called(model: Session, one: CallDecision) -> ResultRow:
+def _called(data: ShownData, one: CallDecision) -> ResultRow:
     style = "failed" if one.decision in ("missed", "blocked") else "muted"
     return ResultRow(
         one.offset or 0,
         (
-            event_span(model, one.offset or 0),
+            event_span(data, one.offset or 0),
             document_span(one.key or "–"),
             (f"{one.decision:<11}", style),
             (f"{shorten(f'{one.port} {one.operation}', 40)}  ", ""),
@@ -224,16 +222,16 @@ def _called(model: Session, one: CallDecision) -> ResultRow:
     )
 
 
-def unhandled_types(model: Session) -> Iterator[ResultTable]:
+def unhandled_types(data: ShownData) -> Iterator[ResultTable]:
     """Return the event types and versions without a handler."""
-    found = _history(model).unhandled_events()
+    found = _history(data).unhandled_events()
     if not found:
         raise QueryError("Every event has a handler.")
     rows = [
         ResultRow(
             u.offset,
             (
-                event_span(model, u.offset),
+                event_span(data, u.offset),
                 (f"{shorten(u.type or '–', MAX_TEXT)}  ", ""),
                 (f"version {u.version}  " if u.version else "", "muted"),
                 (format_count(u.events, "event"), ""),
@@ -246,11 +244,11 @@ def unhandled_types(model: Session) -> Iterator[ResultTable]:
     )
 
 
-def logpoint_rows(model: Session, text: str) -> Iterator[ResultTable]:
+def logpoint_rows(data: ShownData, text: str) -> Iterator[ResultTable]:
     """Return the values of a logpoint: `RefundIssued: state.refunded, data.amount if data.amount > 100`."""
     from replay.query import logpoints  # noqa: PLC0415 - it imports Arrow, which would delay the first paint
 
-    history = _history(model)
+    history = _history(data)
     kind, colon, rest = text.partition(":")
     if not colon or not rest.strip():
         raise QueryError(
@@ -267,7 +265,7 @@ def logpoint_rows(model: Session, text: str) -> Iterator[ResultTable]:
 
     def fetch(first: int, count: int) -> Sequence[ResultRow]:
         rows = table.slice(first, count).to_pylist()
-        return [_logpoint_row(model, row) for row in rows]
+        return [_logpoint_row(data, row) for row in rows]
 
     at = pack_offsets(table["offset"].to_pylist())
     note = truncation_note(table.num_rows, MAX_ROWS)
@@ -276,12 +274,12 @@ def logpoint_rows(model: Session, text: str) -> Iterator[ResultTable]:
     )
 
 
-def documents_changed_by_edit(model: Session, edit: CodeEditComparison) -> ResultTable:
+def documents_changed_by_edit(data: ShownData, edit: CodeEditComparison) -> ResultTable:
     """Return the documents that a code edit changed, each at its first difference."""
     rows = [
         ResultRow(
             first.offset,
-            (event_span(model, first.offset), (first.key, "key")),
+            (event_span(data, first.offset), (first.key, "key")),
             first.key,
             keeps_document=True,
         )
@@ -293,14 +291,14 @@ def documents_changed_by_edit(model: Session, edit: CodeEditComparison) -> Resul
     return table_of_rows(EDIT, rows, note=note)
 
 
-def _history(model: Session) -> History:
-    if model.history is None:
+def _history(data: ShownData) -> History:
+    if data.history is None:
         raise QueryError("No states without a projection. Start refold with one: -p FILE.")
-    return model.history
+    return data.history
 
 
 def _position_table(
-    model: Session,
+    data: ShownData,
     what: str,
     places: tuple[Sequence[int], list[str | None]],
     *,
@@ -313,11 +311,11 @@ def _position_table(
 
     def fetch(first: int, count: int) -> Sequence[ResultRow]:
         wanted = at[first : first + count]
-        events = {e.offset: e for e in model.log.read_events_at(list(wanted))}
+        events = {e.offset: e for e in data.log.read_events_at(list(wanted))}
         return [
             ResultRow(
                 offset,
-                (*_place(model, offset, events.get(offset)), (key or "all documents", "key")),
+                (*_place(data, offset, events.get(offset)), (key or "all documents", "key")),
                 key,
             )
             for offset, key in zip(wanted, keys[first : first + count], strict=True)
@@ -327,12 +325,12 @@ def _position_table(
 
 
 def _place(
-    model: Session, offset: int, event: EventSummary | None, width: int = EVENT_COLUMNS
+    data: ShownData, offset: int, event: EventSummary | None, width: int = EVENT_COLUMNS
 ) -> tuple[Span, ...]:
     time = format_full_time(event.time) if event and event.time else ""
     kind = (event.type if event else None) or "–"
     return (
-        event_span(model, offset),
+        event_span(data, offset),
         (f"{time:<23}  " if time else "", "muted"),
         (f"{shorten(kind, width):<{width}}  ", ""),
     )
@@ -355,11 +353,11 @@ def _step(before: object, after: object) -> tuple[Span, ...]:
     return (value_text(before), "was"), (" → ", "muted"), (value_text(after), "text")
 
 
-def _logpoint_row(model: Session, row: dict[str, Any]) -> ResultRow:
+def _logpoint_row(data: ShownData, row: dict[str, Any]) -> ResultRow:
     """Return a row of values, in the order of the expressions in the table's title."""
     values = [text for name, text in row.items() if name not in ("offset", "key")]
     cells = [("–" if text is None else shorten(text, _VALUE)) for text in values]
-    place = (event_span(model, row["offset"]), document_span(row["key"]))
+    place = (event_span(data, row["offset"]), document_span(row["key"]))
     spans = [(f"{cell:<16}  ", "text") for cell in cells]
     return ResultRow(row["offset"], (*place, *spans), row["key"])
 

@@ -9,7 +9,7 @@ from replay.query import event_filter
 from storage.coordinates.offset_set import Offsets, count_before, count_through
 from storage.errors import QueryError
 from storage.log import positions
-from tui.state.session import Session
+from tui.state.shown_data import ShownData
 
 PROMPTS = {
     "goto": ("go to", positions.POSITION_FORMS),
@@ -85,6 +85,18 @@ class ListFilter:
         """Return the last filtered event at or before the position; without one, the first."""
         return int(self.offsets[max(count_through(self.offsets, position) - 1, 0)])
 
+    def step(self, position: int, events: int) -> int | None:
+        """Return the position a number of filtered events away, or the last one on that side.
+
+        None: before the first filtered event there is nothing to go back to.
+        """
+        line = count_through(self.offsets, position) - 1
+        target = line + events
+        if events < 0 and line >= 0 and self.offsets[line] < position:
+            target += 1  # between two filtered events, the line is that of the previous one
+        target = min(target, len(self.offsets) - 1)
+        return int(self.offsets[target]) if target >= 0 else None
+
 
 @dataclass(frozen=True)
 class DocumentAnswer:
@@ -96,28 +108,28 @@ class DocumentAnswer:
 PromptAnswer = PositionAnswer | SearchMatches | ListFilter | DocumentAnswer
 
 
-def answer_prompt(model: Session, purpose: str, text: str) -> PromptAnswer:
+def answer_prompt(data: ShownData, purpose: str, text: str) -> PromptAnswer:
     """Return the answer to the text typed at a prompt.
 
     Raises a `RefoldError` if the text is invalid or nothing matches.
     """
     if purpose == "goto":
-        return PositionAnswer(positions.resolve_position(model.workspace, text))
+        return PositionAnswer(positions.resolve_position(data.workspace, text))
     if purpose == "search":
-        matches = SearchMatches(text, model.log.find_containing(text))
+        matches = SearchMatches(text, data.log.find_containing(text))
         if not matches.offsets:
             raise QueryError(f"No event contains {text!r}.")
         return matches
     if purpose == "filter":
-        wanted = ListFilter(text, event_filter.find_offsets(model.workspace, text))
+        wanted = ListFilter(text, event_filter.find_offsets(data.workspace, text))
         if not wanted.offsets:
             raise QueryError(f"No event matches {text!r}.")
         return wanted
-    return _document(model, text)
+    return _document(data, text)
 
 
-def _document(model: Session, text: str) -> DocumentAnswer:
-    history = model.history
+def _document(data: ShownData, text: str) -> DocumentAnswer:
+    history = data.history
     if history is None:
         raise QueryError("No documents without a projection. Start refold with one: -p FILE.")
     if history.ordinal_of(text) is not None:

@@ -16,7 +16,7 @@ from tui.text.sanitize import shorten
 from tui.text.span import Span
 
 if TYPE_CHECKING:
-    from tui.state.session import Session
+    from tui.state.shown_data import ShownData
 
 MAX_ROWS = 200_000
 """Rows of a table; for more, the person must narrow the condition."""
@@ -102,9 +102,9 @@ def value_text(value: object) -> str:
     return "–" if value is ABSENT else encode_value(value)[: MAX_TEXT + 1]
 
 
-def event_span(model: "Session", offset: int) -> Span:
+def event_span(data: "ShownData", offset: int) -> Span:
     """Return the label of an event, padded to the width of the log's last offset."""
-    return f" {model.position_label(offset):>{len(f'{model.extent.event_count:,}')}}  ", "muted"
+    return f" {data.position_label(offset):>{len(f'{data.extent.event_count:,}')}}  ", "muted"
 
 
 def document_span(key: str) -> Span:

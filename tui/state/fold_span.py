@@ -4,10 +4,10 @@ A query over all events is evaluated separately after each event, so only the ev
 position are folded.
 """
 
+from dataclasses import dataclass
+
 from replay.history.catalogue import FoldRecord
-from replay.projection.declaration import is_over_all_events
 from replay.projection.offset_span import OffsetSpan
-from replay.projection.projection_reference import Reference
 
 _EVENTS_BEFORE = 10
 _EVENTS_AFTER = 30
@@ -15,29 +15,25 @@ _WHOLE_LOG_EVENTS = 100_000
 """Log length up to which events before the position are folded too, because a query is quick."""
 
 
+@dataclass(frozen=True)
 class FoldSpan:
     """The span to fold of the shown projection."""
 
-    def __init__(self, events: int) -> None:
-        self._events = events
-        self._asked = False
-        self.position = events - 1
+    events: int
+    """Events of the log."""
+    is_over_all_events: bool = False
+    """Whether the projection is a query over all events."""
 
-    def set_projection(self, wanted: Reference) -> None:
-        """Set the shown projection; reads its file."""
-        self._asked = is_over_all_events(wanted.text)
-
-    @property
-    def span(self) -> OffsetSpan | None:
-        """The offsets to fold now; None: the whole log."""
-        if not self._asked:
+    def span_around(self, position: int) -> OffsetSpan | None:
+        """Return the offsets to fold for a position; None: the whole log."""
+        if not self.is_over_all_events:
             return None
-        last = min(self.position + _EVENTS_AFTER, self._events - 1)
-        before = _EVENTS_BEFORE if self._events <= _WHOLE_LOG_EVENTS else 0
-        return OffsetSpan(max(self.position - before, 0), last)
+        last = min(position + _EVENTS_AFTER, self.events - 1)
+        before = _EVENTS_BEFORE if self.events <= _WHOLE_LOG_EVENTS else 0
+        return OffsetSpan(max(position - before, 0), last)
 
-    def is_complete(self, folded: FoldRecord) -> bool:
-        """Return whether enough is folded for the current position."""
-        if not self._asked:
-            return folded.next_offset >= self._events
-        return folded.covers(OffsetSpan(0, self._events - 1)) or folded.has_states_at(self.position)
+    def is_complete(self, folded: FoldRecord, position: int) -> bool:
+        """Return whether enough is folded for a position."""
+        if not self.is_over_all_events:
+            return folded.next_offset >= self.events
+        return folded.covers(OffsetSpan(0, self.events - 1)) or folded.has_states_at(position)

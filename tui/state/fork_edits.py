@@ -4,17 +4,16 @@ from collections.abc import Callable
 
 from replay.forks import edit_builder
 from replay.forks.edit_builder import EditBuilder
-from storage.log import positions
 from storage.log.positions import START
 from storage.timelines.forked_workspace import ForkedWorkspace, as_fork
 from storage.workspace.workspace import Workspace
 
-Wish = Callable[[EditBuilder, int], object]
+EditRequest = Callable[[EditBuilder, int], object]
 """Makes the requested edits at the current position of the selected event."""
 
 
 def make(
-    shown: Workspace, name: str | None, requested_edit: Wish | None, position: int
+    shown: Workspace, name: str | None, edit: EditRequest | None, position: int
 ) -> ForkedWorkspace:
     """Fork the shown timeline under a name, or edit it if it is a fork and no name is given.
 
@@ -25,13 +24,13 @@ def make(
     def attempt(workspace: Workspace) -> ForkedWorkspace:
         at = START if label is None else workspace.position_of(label)
         made = EditBuilder(workspace, name or workspace.timeline)
-        if requested_edit is not None:
-            requested_edit(made, at)
+        if edit is not None:
+            edit(made, at)
         fork = as_fork(workspace)
         if name is None and fork is not None:
             return edit_builder.append_edits(fork, made.edits)
         return edit_builder.create_fork(
-            workspace, made.name, made.edits, fork_position=at if requested_edit is None else None
+            workspace, made.name, made.edits, fork_position=at if edit is None else None
         )
 
     return edit_builder.change(_kept(shown), attempt)
@@ -51,6 +50,8 @@ def turn(
 
 def resolve(workspace: Workspace, text: str) -> int:
     """Return the position for a typed text."""
+    from storage.log import positions  # noqa: PLC0415 - only typed positions need it
+
     return positions.resolve_position(workspace, text)
 
 

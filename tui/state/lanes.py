@@ -4,6 +4,7 @@ Failures and bookmarks are quick to read. Invariants and watches scan the histor
 are cached for each history.
 """
 
+import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,11 @@ class Lane:
 
 
 class Lanes:
-    """The lanes of a workspace; query them in a thread."""
+    """The lanes of a workspace. Query them in a thread; one query waits for the other."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._lock = threading.Lock()
         self._known: dict[tuple[object, ...], Offsets[int]] = {}
 
     def query_lanes(self, history: History | None, *, complete: bool) -> list[Lane]:
@@ -41,6 +43,10 @@ class Lanes:
 
         Conditions on states are queried only if the fold is complete.
         """
+        with self._lock:
+            return self._query_lanes(history, complete=complete)
+
+    def _query_lanes(self, history: History | None, *, complete: bool) -> list[Lane]:
         found: list[Lane] = []
         if history is not None and complete:
             found.append(Lane("invariant violations", "broken", self._broken(history)))

@@ -8,7 +8,7 @@ from replay.document.paths import DocumentPath
 from replay.query import blame
 from storage.coordinates.offset_set import count_before, count_through
 from storage.log.positions import START
-from tui.state.session import Session
+from tui.state.shown_data import ShownData
 
 
 @dataclass(frozen=True)
@@ -33,56 +33,54 @@ class Seeker:
         return found
 
 
-def stream_seeker(model: Session, position: int, direction: int) -> Seeker | None:
+def stream_seeker(data: ShownData, position: int, way: int) -> Seeker | None:
     """Seek in the stream of the event at a position; None if the event has no stream."""
-    event = model.log.read_event(position)
+    event = data.log.read_event(position)
     if event is None or event.stream is None:
         return None
     stream = event.stream
-    find = model.log.find_next_in_stream if direction > 0 else model.log.find_previous_in_stream
-    which = "next" if direction > 0 else "earlier"
+    find = data.log.find_next_in_stream if way > 0 else data.log.find_previous_in_stream
+    which = "next" if way > 0 else "earlier"
     return Seeker(f"{which} event of {stream}", lambda at: find(stream, at))
 
 
-def change_seeker(model: Session, key: str | None, direction: int) -> Seeker | None:
+def change_seeker(data: ShownData, key: str | None, way: int) -> Seeker | None:
     """Seek in the changes of a document; None without a history or document."""
-    history = model.history
+    history = data.history
     if history is None or key is None:
         return None
-    find = history.next_change if direction > 0 else history.previous_change
-    which = "next" if direction > 0 else "earlier"
+    find = history.next_change if way > 0 else history.previous_change
+    which = "next" if way > 0 else "earlier"
     return Seeker(f"{which} change of {key}", lambda at: find(key, at))
 
 
 def value_change_seeker(
-    model: Session, key: str | None, path: DocumentPath, direction: int
+    data: ShownData, key: str | None, path: DocumentPath, way: int
 ) -> Seeker | None:
     """Seek in the changes of one value of a document; None without a history or document."""
-    history = model.history
+    history = data.history
     if history is None or key is None:
         return None
 
     def find(position: int) -> int | None:
-        bounds = (START, position - 1) if direction < 0 else (position, model.extent.event_count)
+        bounds = (START, position - 1) if way < 0 else (position, data.extent.event_count)
         found = blame.find_value_changes(
-            history, key, path, after=bounds[0], until=bounds[1], backwards=direction < 0
+            history, key, path, after=bounds[0], until=bounds[1], backwards=way < 0
         )
         return next((touch.offset for touch in found), None)
 
-    which = "later" if direction > 0 else "earlier"
+    which = "later" if way > 0 else "earlier"
     return Seeker(f"{which} change of {key} › {paths.format_path(path)}", find)
 
 
-def failure_seeker(model: Session, direction: int) -> Seeker | None:
+def failure_seeker(data: ShownData, way: int) -> Seeker | None:
     """Seek in the events at which a handler raised; None without a history."""
-    if model.history is None:
+    if data.history is None:
         return None
-    found = model.history.failure_offsets()
+    found = data.history.failure_offsets()
 
     def find(position: int) -> int | None:
-        place = (
-            count_through(found, position) if direction > 0 else count_before(found, position) - 1
-        )
+        place = count_through(found, position) if way > 0 else count_before(found, position) - 1
         return found[place] if 0 <= place < len(found) else None
 
-    return Seeker("next handler error" if direction > 0 else "earlier handler error", find)
+    return Seeker("next handler error" if way > 0 else "earlier handler error", find)

@@ -3,36 +3,16 @@
 A `Snapshot` holds what every step must show; `LateDetails` follow when the position has settled.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from replay.document.diff import Difference
 from replay.history.call_decisions import CallDecision
+from replay.history.catalogue import FoldRecord
 from replay.history.changes import DocumentSnapshot
 from replay.history.fold_reports import Failure, UpcastRecord
-from replay.history.history import History
 from replay.history.recorded_calls import SimilarRecording
-from storage.coordinates.offset_set import Offsets
-from storage.coordinates.position_map import EditMark
-from storage.log.event_log import EventDensity, EventDetail, EventSummary, LogExtent
-from storage.timelines.fork_store import Fork
-from storage.workspace.workspace import Workspace
-from tui.state.lanes import Lane
-
-
-@dataclass(frozen=True)
-class HistoryView:
-    """A history to show, with the offsets that every step needs."""
-
-    history: History
-    failed_offsets: frozenset[int]
-    printed_offsets: "Offsets[int]"
-    """Events at which handlers printed something."""
-    upcast_offsets: "Offsets[int]"
-    """Events that were upcast."""
-    read: bool
-    """Whether handlers read clocks or random numbers."""
+from storage.log.event_log import EventDetail
 
 
 @dataclass(frozen=True)
@@ -63,8 +43,8 @@ class Snapshot:
     """Recordings similar to a missed call."""
     upcast: UpcastRecord | None
     """The event as the handler received it, if it was upcast."""
-    history: History | None
-    """The history that the states come from."""
+    fold_record: FoldRecord | None
+    """How far the projection is folded that the states come from; None without a projection."""
     base: int | None
     """The position that differences refer to; None: the previous event."""
     label: str
@@ -75,7 +55,7 @@ class Snapshot:
     @property
     def has_states(self) -> bool:
         """Whether the position is folded."""
-        return self.history is not None and self.history.fold_record.has_states_at(self.position)
+        return self.fold_record is not None and self.fold_record.has_states_at(self.position)
 
 
 @dataclass(frozen=True)
@@ -89,37 +69,3 @@ class LateDetails:
     next_change: int | None
     documents: int
     """Number of documents created up to the position."""
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The log as the strip draws it."""
-
-    extent: LogExtent
-    density: EventDensity
-    failures: Sequence[int]
-    """Indexes of stretches in which a handler raised."""
-    lanes: Sequence[tuple[Lane, Sequence[int]]]
-    """The other lanes, each with the indexes of stretches in which it has a mark."""
-
-
-@dataclass(frozen=True)
-class ListedEvent:
-    """An event as the list shows it."""
-
-    position: int
-    label: str
-    """The position as shown: `1,204`, `900+1`."""
-    row: EventSummary | None
-    """The event; for a dropped event, the one on the parent."""
-    mark: EditMark | None = None
-    """How the fork edited it, if it did."""
-
-
-@dataclass(frozen=True)
-class TimelineView:
-    """A timeline to show, with what is queried once."""
-
-    workspace: Workspace
-    extent: LogExtent
-    timelines: Sequence[Fork]

@@ -1,145 +1,165 @@
-"""The view state: the position, the selected document, and their snapshot.
+"""The view state: what the screen shows, held once. Only the screen's thread changes it.
 
-A snapshot that is in memory is shown at once; any other is queried in a thread. While a key is held or
-a query runs, only the last requested position counts.
+Panes and controllers observe it. A change replaces immutable values as a whole, so a thread that has
+taken `data` keeps consistent data.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Protocol
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 
-from textual.screen import Screen
-from textual.timer import Timer
-from textual.worker import get_current_worker
-
-from storage.errors import RefoldError, summarize_error
+from storage.log.event_log import LogExtent
 from storage.log.positions import START
-from tui.state.session import Session
+from storage.timelines.fork_store import Fork
+from tui.state.history_view import HistoryView
+from tui.state.shown_data import ShownData
 from tui.state.snapshot import LateDetails, Snapshot
+from tui.state.timeline_view import TimelineView
 
-_SETTLE_SECONDS = 0.1
+
+class ViewChange(Enum):
+    """What has changed in a view state."""
+
+    POSITION = auto()
+    DOCUMENT = auto()
+    """The selected document, or whether it is pinned."""
+    BASE = auto()
+    TIMELINE = auto()
+    """Another timeline is shown; history, base and snapshot belong to the one before."""
+    LOG = auto()
+    """The log has more events."""
+    HISTORY = auto()
+    """Another history, or one with more folded events."""
+    SNAPSHOT = auto()
+    """The snapshot of the position has arrived."""
+    PANE = auto()
+    """Other panes are open."""
 
 
-class Viewer(Protocol):
-    """The screen that shows snapshots."""
+class LowerPane(Enum):
+    """The pane below the others."""
 
-    def show_snapshot(self, snapshot: Snapshot) -> None: ...
+    NONE = auto()
+    RESULTS = auto()
+    PLOT = auto()
 
-    def on_settled(self) -> None:
-        """Called when the position has not changed for a moment."""
 
-    def show_late_details(self, settled: LateDetails) -> None: ...
+@dataclass(frozen=True)
+class View:
+    """What the screen shows. Immutable."""
 
-    def show_error(self, message: str) -> None: ...
+    data: ShownData
+    position: int = START
+    key: str | None = None
+    """The selected document."""
+    is_pinned: bool = False
+    """The selected document stays selected, whatever events change."""
+    base: int | None = None
+    """The position that documents are compared with; None: the previous event."""
+    lower_pane: LowerPane = LowerPane.NONE
+    is_code_open: bool = False
 
 
 class ViewState:
-    """The position and selected document, and the snapshot queried for them."""
+    """The current view, and its snapshot."""
 
-    def __init__(self, screen: Screen[None], model: Session, viewer: Viewer) -> None:
-        self._screen = screen
-        self._model = model
-        self._viewer = viewer
-        self.position = START
-        self.key: str | None = None
-        self.pinned = False
-        """The selected document stays selected, whatever events change."""
+    def __init__(self, timeline: TimelineView) -> None:
+        self.view = View(ShownData(timeline))
         self.snapshot: Snapshot | None = None
-        self.settled: LateDetails | None = None
-        """The late details last shown; they may belong to an earlier snapshot."""
-        self._due = False
-        self._asking = False
-        self._again = False
-        self._settling: Timer | None = None
+        """The snapshot shown last; it may belong to an earlier position."""
+        self.late_details: LateDetails | None = None
+        """The late details shown last; they may belong to an earlier snapshot."""
+        self._observers: defaultdict[ViewChange, list[Callable[[], object]]] = defaultdict(list)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether a query or an update is pending."""
-        return self._due or self._asking or self._settling is not None
+    def data(self) -> ShownData:
+        """The timeline and the history."""
+        return self.view.data
+
+    @property
+    def position(self) -> int:
+        return self.view.position
+
+    @property
+    def key(self) -> str | None:
+        """The selected document."""
+        return self.view.key
+
+    def observe(self, observer: Callable[[], object], *kinds: ViewChange) -> None:
+        """Call an observer after each change of these kinds, in the order of registration."""
+        for kind in kinds:
+            self._observers[kind].append(observer)
 
     def move_to(self, position: int) -> None:
-        """Move to another position."""
-        self.position = position
-        self.request_snapshot()
+        """Move to a position; positions outside the log become the nearest one."""
+        inside = max(START, min(position, self.data.timeline.last_position))
+        self._change(ViewChange.POSITION, position=inside)
 
-    def select_document(self, key: str) -> None:
-        """Select this document, and pin it."""
-        self.key = key
-        self.pinned = True
-        self.request_snapshot()
+    def select_document(self, key: str, *, pin: bool = True) -> None:
+        """Select a document; with `pin` it stays selected."""
+        self._change(ViewChange.DOCUMENT, key=key, is_pinned=pin or self.view.is_pinned)
 
     def set_pinned(self, pinned: bool) -> None:
         """Pin the selected document, or select the documents that events change."""
-        self.pinned = pinned
-        self.request_snapshot()
+        self._change(ViewChange.DOCUMENT, is_pinned=pinned)
 
-    def request_snapshot(self) -> None:
-        """Request a snapshot, after the pending key presses."""
-        if not self._due:
-            self._due = True
-            self._screen.call_later(self._look)
+    def set_base(self, base: int | None) -> None:
+        """Compare documents with a position; None: with the previous event."""
+        self._change(ViewChange.BASE, base=base)
 
-    def _look(self) -> None:
-        self._due = False
-        if self._asking:
-            self._again = True
-            return
-        place = partial(self._model.snapshot_at, self.position, self.key, follow=not self.pinned)
-        at_hand = place(since=self.snapshot, ask=False)
-        if at_hand is not None:
-            self._show(at_hand)
-            return
-        self._asking = True
-        ask = partial(self._ask, partial(place, ask=True))
-        self._screen.run_worker(ask, thread=True, group="look", exit_on_error=False)
+    def unpin(self) -> bool:
+        """Select the documents that events change; return whether one was pinned."""
+        was_pinned = self.view.is_pinned
+        if was_pinned:
+            self.set_pinned(False)
+        return was_pinned
 
-    def _ask(self, look: Callable[[], Snapshot | None]) -> None:
-        snapshot: Snapshot | None = None
-        trouble = ""
-        try:
-            snapshot = look()
-        except RefoldError as error:
-            trouble = error.message
-        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            trouble = f"This position can't be shown: {summarize_error(error)}"
-        if not get_current_worker().is_cancelled:
-            self._screen.app.call_from_thread(self._answered, snapshot, trouble)
+    def clear_base(self) -> bool:
+        """Compare with the previous event again; return whether there was a base."""
+        had_base = self.view.base is not None
+        if had_base:
+            self.set_base(None)
+        return had_base
 
-    def _answered(self, snapshot: Snapshot | None, trouble: str) -> None:
-        self._asking = False
-        again, self._again = self._again, False
-        if again:
-            self.request_snapshot()
-        if snapshot is None:
-            self._viewer.show_error(trouble)
-        elif not (again and self.pinned):
-            # A document pinned during the query takes precedence over its result.
-            self._show(snapshot)
+    def show_lower_pane(self, pane: LowerPane) -> None:
+        """Open a pane below the others, or close it."""
+        self._change(ViewChange.PANE, lower_pane=pane)
 
-    def _show(self, snapshot: Snapshot) -> None:
+    def show_code(self, is_open: bool) -> None:
+        """Open or close the code pane."""
+        self._change(ViewChange.PANE, is_code_open=is_open)
+
+    def show_timeline(self, timeline: TimelineView, position: int) -> None:
+        """Show another timeline at a position, without a history yet."""
+        last = timeline.last_position
+        self._change(
+            ViewChange.TIMELINE,
+            data=ShownData(timeline),
+            position=max(START, min(position, last)),
+            base=None,
+        )
+
+    def show_history(self, history: HistoryView | None) -> None:
+        """Show a history on the current timeline."""
+        self._change(ViewChange.HISTORY, data=replace(self.data, history_view=history))
+
+    def extend_log(self, extent: LogExtent) -> None:
+        """Show a log that has grown."""
+        timeline = self.data.timeline.with_extent(extent)
+        self._change(ViewChange.LOG, data=replace(self.data, timeline=timeline))
+
+    def set_forks(self, forks: Sequence[Fork]) -> None:
+        """Take over the known forks; nothing that is shown changes."""
+        timeline = self.data.timeline.with_forks(forks)
+        self.view = replace(self.view, data=replace(self.data, timeline=timeline))
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot, with the document that it selected."""
         self.snapshot = snapshot
-        self.key = snapshot.key
-        self._viewer.show_snapshot(snapshot)
-        if self._settling is not None:
-            self._settling.stop()
-        self._settling = self._screen.set_timer(_SETTLE_SECONDS, self._settle)
+        self._change(ViewChange.SNAPSHOT, key=snapshot.key)
 
-    def _settle(self) -> None:
-        """The position has settled: query the slower details."""
-        self._settling = None
-        self._viewer.on_settled()
-        if self.snapshot is not None:
-            ask = partial(self._ask_settled, self.snapshot)
-            self._screen.run_worker(
-                ask, thread=True, exclusive=True, group="settle", exit_on_error=False
-            )
-
-    def _ask_settled(self, snapshot: Snapshot) -> None:
-        settled = self._model.late_details(snapshot)
-        if not get_current_worker().is_cancelled:
-            self._screen.app.call_from_thread(self._settled, settled)
-
-    def _settled(self, settled: LateDetails) -> None:
-        if (settled.position, settled.key) == (self.position, self.key):
-            self.settled = settled
-            self._viewer.show_late_details(settled)
+    def _change(self, kind: ViewChange, **changes: object) -> None:
+        self.view = replace(self.view, **changes)  # type: ignore[arg-type]
+        for observer in self._observers[kind]:
+            observer()

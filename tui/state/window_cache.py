@@ -13,13 +13,15 @@ _KEPT = 12
 
 
 class WindowCache(Generic[Item]):
-    """Items by offset, loaded one window at a time. Safe to use from several threads."""
+    """Items by offset, loaded one window at a time. Safe to use from several threads.
 
-    def __init__(self, draw: Callable[[int, int], dict[int, Item]]) -> None:
-        self._draw = draw
+    The data behind a cache never changes: other data has a cache of its own.
+    """
+
+    def __init__(self, load: Callable[[int, int], dict[int, Item]]) -> None:
+        self._load = load
         self._windows: OrderedDict[int, dict[int, Item]] = OrderedDict()
         self._lock = threading.Lock()
-        self._generation = 0
 
     def item_at(self, offset: int) -> Item | None:
         """Return the item at an offset, if there is one; may query the file."""
@@ -30,25 +32,15 @@ class WindowCache(Generic[Item]):
         with self._lock:
             return offset // WIDTH in self._windows
 
-    def clear(self) -> None:
-        """Drop all windows because the data behind them has changed."""
-        with self._lock:
-            self._windows.clear()
-            self._generation += 1
-
     def _window(self, number: int) -> dict[int, Item]:
         with self._lock:
             window = self._windows.get(number)
             if window is not None:
                 self._windows.move_to_end(number)
                 return window
-            generation = self._generation
         first = number * WIDTH
-        window = self._draw(first, first + WIDTH - 1)
+        window = self._load(first, first + WIDTH - 1)
         with self._lock:
-            if generation != self._generation:
-                # The window was loaded before `clear`, so it may be stale: don't cache it.
-                return window
             self._windows[number] = window
             while len(self._windows) > _KEPT:
                 self._windows.popitem(last=False)

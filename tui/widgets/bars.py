@@ -104,6 +104,10 @@ class MessageLine(Static):
         seconds = _GLANCE_SECONDS + len(message) / _READ_A_SECOND
         self._clock = self.set_timer(seconds * (2 if trouble else 1), self.on_click)
 
+    def show_error(self, message: str) -> None:
+        """Show an error."""
+        self.show_message(message, trouble=True)
+
     def on_click(self) -> None:
         """Hide the message, on a click or when its time is over."""
         self.display = False

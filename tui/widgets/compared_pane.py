@@ -1,41 +1,41 @@
 """The pane that compares the selected document: old and new code, or a fork and its parent."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
-from textual.worker import get_current_worker
 
 from replay.document.diff import Difference, DifferenceKind, encode_value
-from storage.errors import RefoldError, summarize_error
 from tui.text.sanitize import fit_width, sanitize_line, shorten
 from tui.text.span import Span
 from tui.widgets.line_view import LineView
 
-
-class DocumentComparison(Protocol):
-    """A comparison of documents between two sides."""
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """The names of the two sides."""
-
-    @property
-    def differing_documents(self) -> int:
-        """The number of documents that differ."""
-
-    @property
-    def end_offset(self) -> int:
-        """The number of events that are folded on both sides."""
-
-    def differences(self, key: str, position: int) -> list[Difference]:
-        """Return the differences of a document at a position."""
-
-
 _LONGEST = 200
 _WIDEST = 28
 """Columns of a path, at most."""
+
+
+@dataclass(frozen=True)
+class ComparedDocument:
+    """A document on two sides at a position."""
+
+    key: str
+    names: tuple[str, str]
+    """The names of the sides."""
+    position: int
+    label: str
+    """The position as shown."""
+    differences: Sequence[Difference] = ()
+    note: str = "no differences at this event"
+    """Shown without differences."""
+
+    def with_differences(self, found: Sequence[Difference]) -> "ComparedDocument":
+        """Return the same document with its differences."""
+        return replace(self, differences=found)
+
+    def with_note(self, note: str) -> "ComparedDocument":
+        """Return the same document with the reason why nothing is compared."""
+        return replace(self, note=note)
 
 
 class ComparedPane(LineView):
@@ -44,57 +44,20 @@ class ComparedPane(LineView):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, title="side by side")
         self._differences: Sequence[Difference] = ()
-        self._said = ""
+        self._note = ""
 
-    def show_document(
-        self, edit: DocumentComparison | None, key: str | None, position: int, label: str
-    ) -> None:
-        """Compare the document at a position, in a thread."""
-        if edit is None or key is None or not edit.differing_documents:
-            return
-        if position >= edit.end_offset:
-            self._show_differences(
-                edit, key, position, label, (), "not folded up to this event yet"
-            )
-            return
-        ask = partial(self._query_differences, edit, key, position, label)
-        self.run_worker(ask, thread=True, exclusive=True, group="compared", exit_on_error=False)
-
-    def _query_differences(
-        self, edit: DocumentComparison, key: str, position: int, label: str
-    ) -> None:
-        found: Sequence[Difference] = ()
-        said = "no differences at this event"
-        try:
-            found = edit.differences(key, position)
-        except RefoldError as error:
-            said = error.message
-        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            said = f"The comparison failed: {summarize_error(error)}"
-        if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(
-                self._show_differences, edit, key, position, label, found, said
-            )
-
-    def _show_differences(
-        self,
-        edit: DocumentComparison,
-        key: str,
-        position: int,
-        label: str,
-        found: Sequence[Difference],
-        said: str,
-    ) -> None:
-        self._differences, self._said = found, said
-        self.line_count = max(len(found), 1)
-        self.title = f"{shorten(sanitize_line(key), 40)}: {' │ '.join(edit.names)}"
-        self.subtitle = f"at #{label}" if position >= 0 else "at the start"
+    def show_document(self, document: ComparedDocument) -> None:
+        """Show a compared document from its first difference."""
+        self._differences, self._note = document.differences, document.note
+        self.line_count = max(len(self._differences), 1)
+        self.title = f"{shorten(sanitize_line(document.key), 40)}: {' │ '.join(document.names)}"
+        self.subtitle = f"at #{document.label}" if document.position >= 0 else "at the start"
         self.scroll_to(0, 0, animate=False, force=True)
         self.refresh()
 
     def spans(self, line: int) -> Iterable[Span]:
         if line >= len(self._differences):
-            yield (f"  {self._said}", "muted")
+            yield (f"  {self._note}", "muted")
             return
         found = self._differences[line]
         width = self.scrollable_content_region.width

@@ -14,8 +14,7 @@ from textual.widget import Widget
 
 from storage.log.positions import START
 from tui.state.lanes import Lane
-from tui.state.session import MAX_LANES
-from tui.state.snapshot import Overview
+from tui.state.overview import MAX_LANES, Overview
 from tui.text.sanitize import sanitize_line, shorten
 from tui.text.timestamps import format_short_time
 

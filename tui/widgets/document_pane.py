@@ -4,7 +4,13 @@ from replay.document.diff import encode_value
 from replay.document.paths import ABSENT, DocumentPath
 from storage.plural import format_count
 from tui.state.snapshot import LateDetails, Snapshot
-from tui.widgets.value_lines import ValueLine, value_lines
+from tui.widgets.value_lines import (
+    ExpansionState,
+    ValueLine,
+    find_first_change,
+    find_path_line,
+    value_lines,
+)
 from tui.widgets.value_view import ValueView
 
 
@@ -19,22 +25,22 @@ class DocumentPane(ValueView):
         """Show the document of a snapshot."""
         before, self._snapshot = self._snapshot, snapshot
         if before is not None and before.key != snapshot.key:
-            self.closed = frozenset()
-            self.more = {}
+            self.expansion = ExpansionState()
             self.cursor = -1
             self.scroll_to(0, 0, animate=False, force=True)
         self.title = snapshot.key or "document"
         self.redraw()
         if self._pointed is not None and snapshot.moment is not None:
-            self.select_path(self._pointed)
+            line = find_path_line(self.lines, self._pointed)
+            self.cursor = self.cursor if line is None else line
             self._pointed = None
         elif snapshot.differences:
-            self.show_first_change()
+            _scroll_to_change(self)
 
     def on_resize(self) -> None:
         super().on_resize()
         if self.cursor < 0 and self._snapshot is not None and self._snapshot.differences:
-            self.show_first_change()
+            _scroll_to_change(self)
 
     def point_at(self, path: DocumentPath) -> None:
         """Put the cursor on this value when the next snapshot comes."""
@@ -50,8 +56,8 @@ class DocumentPane(ValueView):
             self.show_lines([ValueLine(((_empty_text(snapshot), "muted"),))])
             return
         value = snapshot.value
-        opening = self.opening(self._pointed or self.path)
-        lines = value_lines(value, snapshot.differences, opening)
+        expansion = self.expansion.reveal(self._pointed or self.path)
+        lines = value_lines(value, snapshot.differences, expansion)
         if value is ABSENT:
             lines = [ValueLine((("deleted", "removed"),)), *lines]
         self.show_lines(lines)
@@ -74,9 +80,16 @@ class DocumentPane(ValueView):
         return "" if self._snapshot is None else encode_value(self._snapshot.value)
 
 
+def _scroll_to_change(pane: ValueView) -> None:
+    """Scroll to the first value that the event changed, if it is out of view."""
+    line = find_first_change(pane.lines)
+    if line is not None:
+        pane.scroller.show(line)
+
+
 def _change_text(snapshot: Snapshot, at: int | None, count: int) -> str:
     """Return where the document last changed."""
-    first = snapshot.history.fold_record.first_offset if snapshot.history else 0
+    first = snapshot.fold_record.first_offset if snapshot.fold_record else 0
     if at is None or at < first:
         return f"last changed before {first:,}"
     return (

@@ -6,11 +6,11 @@ So the list only grows at its end, and rows keep their place.
 from collections.abc import Iterable
 
 from replay.history.history import DocumentRow
-from tui.state.session import Session
 from tui.state.snapshot import LateDetails
 from tui.text.sanitize import shorten
 from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
+from tui.widgets.row_pages import Fetch
 
 _LONGEST = 200
 
@@ -18,10 +18,15 @@ _LONGEST = 200
 class DocumentsPane(PagedList[DocumentRow]):
     """One row per document."""
 
-    def __init__(self, model: Session, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(model.document_rows, id=id, title="documents")
-        self._model = model
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, title="documents")
         self._touched: tuple[str, ...] = ()
+        self._first_offset = 0
+
+    def show_documents(self, fetch: Fetch[DocumentRow], first_offset: int) -> None:
+        """Show the documents of a history that begins at an offset."""
+        self._first_offset = first_offset
+        self.show_rows(fetch)
 
     def mark_changed(self, keys: tuple[str, ...]) -> None:
         """Mark the documents that the event changed."""
@@ -46,7 +51,7 @@ class DocumentsPane(PagedList[DocumentRow]):
         changed = row.key in self._touched
         yield ("● " if changed else "  ", "mark")
         yield (shorten(row.key, _LONGEST), "key" if changed else "")
-        first = self._model.history.fold_record.first_offset if self._model.history else 0
+        first = self._first_offset
         since = (
             f"created at {row.created_at:,}"
             if row.created_at >= first

@@ -61,7 +61,7 @@ class EventPane(ValueView):
                 ValueLine(((f"▸ {shorten(text, _LONGEST)}", "muted"),))
                 for text in snapshot.printed.rstrip("\n").split("\n")
             ]
-        lines += value_lines(decode_or_text(event.data), (), self.opening())
+        lines += value_lines(decode_or_text(event.data), (), self.expansion)
         if snapshot.calls or snapshot.reads:
             lines.append(_heading_line("outside calls"))
             lines += [_call_line(call) for call in snapshot.calls]

@@ -1,15 +1,15 @@
 """The event list: offset, stream, type; with a filter, only the matching events."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from storage.coordinates.edit_kind import EditKind
 from storage.coordinates.offset_set import Offsets, contains_offset, count_through, pack_offsets
 from storage.log.positions import START
-from tui.state.session import Session
-from tui.state.snapshot import ListedEvent
+from tui.state.timeline_view import ListedEvent
 from tui.text.sanitize import fit_width, shorten
 from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
+from tui.widgets.row_pages import Fetch
 
 _LONGEST = 200
 _SIGNS = {
@@ -24,25 +24,29 @@ _SIGNS = {
 class EventsPane(PagedList[ListedEvent]):
     """One row per event; the cursor shows the position."""
 
-    def __init__(self, model: Session, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(model.event_rows, id=id, title="events")
-        self._model = model
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, title="events")
         self._offsets: Offsets[int] | None = None
         self._matches: Offsets[int] = pack_offsets()
         self._digits = 1
 
-    def show_all(self, count: int) -> None:
-        """Show all events of the timeline."""
+    def show_all(self, count: int, fetch: Fetch[ListedEvent]) -> None:
+        """Show all events of the timeline; `fetch` returns them from a first offset."""
         self._offsets = None
         self._digits = len(f"{max(count - 1, 0):,}")
-        self.clear_pages(self._model.event_rows)
+        self.show_rows(fetch)
         self.line_count = count
         self.subtitle = ""
 
-    def show_only(self, found: "Offsets[int]", what: str) -> None:
+    def show_only(
+        self,
+        found: "Offsets[int]",
+        what: str,
+        fetch_at: Callable[[Sequence[int]], Sequence[ListedEvent]],
+    ) -> None:
         """Show only these events, with the filter's text in the subtitle."""
         self._offsets = found
-        self.clear_pages(self._filtered)
+        self.show_rows(lambda first, count: fetch_at(found[first : first + count].tolist()))
         self.line_count = len(found)
         self.subtitle = f"{shorten(what, 40)}: {len(found):,}"
 
@@ -81,9 +85,3 @@ class EventsPane(PagedList[ListedEvent]):
         room = min(max(width // 2, 9), 18)
         yield (f"{fit_width(stream, room)} ", under or "key")
         yield (shorten(event.type or "–", _LONGEST), under)
-
-    def _filtered(self, first: int, count: int) -> Sequence[ListedEvent]:
-        found = self._offsets
-        if found is None:
-            return self._model.event_rows(first, count)
-        return self._model.event_rows_at(found[first : first + count].tolist())

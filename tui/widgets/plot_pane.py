@@ -5,32 +5,25 @@ Imported with the first plot, because it imports numpy.
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
-from textual import events, work
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
-from textual.worker import get_current_worker
 from textual_plot import HiResMode, PlotWidget
 from textual_plot.axis_formatter import AxisFormatter
 
-from replay.query.series import Series, compute_series
-from replay.query.unknown_paths import describe_unknown_paths
-from storage.errors import QueryError, RefoldError, summarize_error
+from replay.query.series import Series
 from storage.log.event_log import EventDensity, LogExtent
 from storage.log.positions import START
-from tui.state.parent_comparison import ParentComparison, compare_with_parent
-from tui.state.session import Session
+from tui.results.plot_query import Plot
 from tui.text.sanitize import sanitize_line, shorten
 from tui.text.timestamps import format_short_time
 
 _COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
-_STRETCHES = 400
-"""Points of a plot, more than a wide terminal has columns; each keeps its lowest and highest value."""
 _LONGEST = 48
 _TICK = 24
 """Columns for a time below the plot."""
@@ -46,16 +39,8 @@ class PlotPane(Vertical):
             super().__init__()
             self.position = position
 
-    class PlotFailed(Message):
-        """The expression can't be plotted."""
-
-        def __init__(self, message: str) -> None:
-            super().__init__()
-            self.message = message
-
-    def __init__(self, model: Session, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
-        self._model = model
         self._found: Sequence[Series] = ()
         self._ends: Sequence[int] = ()
         self._position = START
@@ -69,51 +54,13 @@ class PlotPane(Vertical):
         plot.can_focus = False
         plot.margin_top, plot.margin_bottom, plot.margin_left = 0, 2, 14
 
-    @work(thread=True, exclusive=True, group="plot", exit_on_error=False)
-    def request_plot(self, text: str, names: Sequence[str], key: str | None) -> None:
-        """Plot these expressions; runs in a thread because it scans the history."""
-        try:
-            history = self._model.history
-            if history is None:
-                raise QueryError("No values without a projection. Start refold with one: -p FILE.")
-            density = self._model.log.read_density(_STRETCHES)
-            found = [compute_series(history, name, density.last_offsets, key) for name in names]
-            for one in found:
-                missing = describe_unknown_paths(history, one.name)
-                if one.is_empty or missing:
-                    raise QueryError(
-                        missing or f"{one.name} is never a number. Plot a numeric value."
-                    )
-            sides = compare_with_parent(history)
-            if sides is not None:
-                found += self._parent_series(sides, names, density.last_offsets, key)
-        except RefoldError as error:
-            self.post_message(self.PlotFailed(error.message))
-        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            self.post_message(
-                self.PlotFailed(f"{text!r} can't be plotted: {summarize_error(error)}")
-            )
-        else:
-            if not get_current_worker().is_cancelled:
-                self.app.call_from_thread(self._show, found, density)
-
-    def _parent_series(
-        self, sides: ParentComparison, names: Sequence[str], ends: Sequence[int], key: str | None
-    ) -> list[Series]:
-        """Compute the same values on the parent timeline, over the same stretches."""
-        theirs = [sides.fork.position_map.parent_position_before(end) for end in ends]
-        return [
-            replace(
-                compute_series(sides.parent, name, theirs, key), name=f"{name} on {sides.names[0]}"
-            )
-            for name in names
-        ]
-
-    def _show(self, found: Sequence[Series], density: EventDensity) -> None:
-        self._found, self._ends = found, density.last_offsets
+    def show_plot(self, plot: Plot, position: int) -> None:
+        """Show a plot, with the line at a position."""
+        self._found, self._ends = plot.series, plot.density.last_offsets
+        self._position = position
         self.display = True
         self.query_one(PlotWidget).set_x_formatter(
-            _TimeAxis(self._model.extent, density, self.size.width)
+            _TimeAxis(plot.extent, plot.density, self.size.width)
         )
         self.call_after_refresh(self._draw)  # it has no size before layout
 

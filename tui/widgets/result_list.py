@@ -1,7 +1,7 @@
 """The rows of an SQL result under a fixed line of column names."""
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from rich.segment import Segment
 from textual.binding import Binding, BindingType
@@ -9,12 +9,44 @@ from textual.events import MouseEvent
 from textual.message import Message
 from textual.strip import Strip
 
-from storage.query.sql_query import QueryResult
 from tui.text.sanitize import fit_width, sanitize_line, shorten
 from tui.text.span import Span
 from tui.widgets.paged_list import PagedList
 
 Row = tuple[str | None, ...]
+
+
+class Column(Protocol):
+    """A column of a result."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def is_number(self) -> bool: ...
+
+
+class Rows(Protocol):
+    """The rows of a result, as text."""
+
+    @property
+    def columns(self) -> Sequence[Column]: ...
+
+    @property
+    def row_count(self) -> int: ...
+
+    @property
+    def column_widths(self) -> Sequence[int]: ...
+
+    @property
+    def is_truncated(self) -> bool: ...
+
+    def read_rows(self, first: int, count: int) -> Sequence[Row]:
+        """Return some rows; called in a thread."""
+
 
 NULL = "∅"
 """Shown for SQL NULL, because the text `NULL` could also be a value."""
@@ -29,9 +61,9 @@ class ResultList(PagedList[Row]):
     """One line per row. Line 0 holds the column names, so rows count from one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "pick", "go to event", key_display="enter", id="sql.seek"),
-        Binding("space", "open", "show row", id="sql.row"),
-        Binding("y", "copy", "copy row", id="sql.copy"),
+        Binding("enter", "choose('pick')", "go to event", key_display="enter", id="sql.seek"),
+        Binding("space", "choose('open')", "show row", id="sql.row"),
+        Binding("y", "choose('copy')", "copy row", id="sql.copy"),
     ]
 
     class Chosen(Message):
@@ -43,18 +75,18 @@ class ResultList(PagedList[Row]):
             self.number = number
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
-        super().__init__(_no_rows, id=id, title="rows")
-        self._answer: QueryResult | None = None
+        super().__init__(id=id, title="rows")
+        self._answer: Rows | None = None
         self._widths: Sequence[int] = ()
         self._told = ""
 
-    def show_answer(self, answer: QueryResult) -> None:
+    def show_answer(self, answer: Rows) -> None:
         """Show a result from its first row."""
         self._answer = answer
         rows = f"{answer.row_count:,} row{'' if answer.row_count == 1 else 's'}"
         self._told = f"first {rows} only" if answer.is_truncated else rows
         self._fit_columns()
-        self.clear_pages(self._rows)
+        self.show_rows(self._rows)
         self.scroll_to(0, 0, animate=False, force=True)
         self.line_count = answer.row_count + 1
         self.cursor = 1 if answer.row_count else -1
@@ -103,7 +135,7 @@ class ResultList(PagedList[Row]):
     def line_segments(self, line: int, width: int) -> list[Segment]:
         if line != self.scroll_offset.y or self._answer is None:
             return super().line_segments(line, width)
-        style = self._line_background() + self._style("heading")
+        style = self.line_styles.background() + self.line_styles.style("heading")
         cells = []
         for column, room in zip(self._answer.columns, self._widths, strict=True):
             name = fit_width(column.name, room)
@@ -118,16 +150,8 @@ class ResultList(PagedList[Row]):
     def move_cursor(self, line: int) -> None:
         super().move_cursor(max(line, 1))
 
-    def action_pick(self) -> None:
-        self._choose("pick")
-
-    def action_open(self) -> None:
-        self._choose("open")
-
-    def action_copy(self) -> None:
-        self._choose("copy")
-
-    def _choose(self, what: str) -> None:
+    def action_choose(self, what: str) -> None:
+        """Choose an action for the row under the cursor."""
         if self._answer is not None and 1 <= self.cursor <= self._answer.row_count:
             self.post_message(self.Chosen(what, self.cursor - 1))
 
@@ -136,7 +160,3 @@ class ResultList(PagedList[Row]):
             return []
         rows = self._answer.read_rows(max(first - 1, 0), count if first else count - 1)
         return rows if first else [(), *rows]
-
-
-def _no_rows(first: int, count: int) -> Sequence[Row]:  # noqa: ARG001 - as every `Fetch`
-    return []

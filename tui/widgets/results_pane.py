@@ -12,7 +12,7 @@ class ResultsPane(PagedList[ResultRow]):
     """One row per result."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(lambda _first, _count: (), id=id, title="results")
+        super().__init__(id=id, title="results")
         self.findings: ResultTable | None = None
 
     def show_table(self, findings: ResultTable) -> None:
@@ -21,7 +21,7 @@ class ResultsPane(PagedList[ResultRow]):
         if before is None or before.title != findings.title or not before.is_growing:
             self.cursor = -1
         self.title = findings.title
-        self.clear_pages(findings.fetch)
+        self.show_rows(findings.fetch)
         self.line_count = len(findings.offsets)
         # No taller than its rows, unless it still grows; the style sheet sets the limit.
         self.styles.max_height = None if findings.is_growing else max(self.line_count, 2) + 2

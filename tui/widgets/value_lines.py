@@ -5,7 +5,7 @@ visible mark.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.cells import cell_len
@@ -55,6 +55,18 @@ class ExpansionState:
     revealed_path: DocumentPath | None = None
     """A path that is shown in any case."""
 
+    def reveal(self, path: DocumentPath | None) -> "ExpansionState":
+        """Return the same state, in which the value at a path is shown in any case."""
+        return replace(self, revealed_path=path)
+
+    def toggle(self, path: DocumentPath) -> "ExpansionState":
+        """Return the state after an object or a list was collapsed or expanded."""
+        return replace(self, closed_paths=self.closed_paths ^ {path})
+
+    def show_more(self, path: DocumentPath, shown: int) -> "ExpansionState":
+        """Return the state in which more than `shown` members of a large object are shown."""
+        return replace(self, more={**self.more, path: shown + MORE})
+
 
 def value_lines(
     value: Any, differences: Sequence[Difference] = (), opening: ExpansionState | None = None
@@ -69,6 +81,21 @@ def value_lines(
             break
         lines.append(line)
     return lines
+
+
+def find_path_line(lines: Sequence[ValueLine], path: DocumentPath) -> int | None:
+    """Return the line of the value at a path, or of its nearest parent that is shown."""
+    while path:
+        found = next((number for number, line in enumerate(lines) if line.path == path), None)
+        if found is not None:
+            return found
+        path = path[:-1]
+    return None
+
+
+def find_first_change(lines: Sequence[ValueLine]) -> int | None:
+    """Return the first line that the event changed."""
+    return next((number for number, line in enumerate(lines) if line.style), None)
 
 
 class _Marks:

@@ -11,7 +11,7 @@ from replay.document.paths import DocumentPath
 from tui.text.sanitize import sanitize_line
 from tui.text.span import Span
 from tui.widgets.line_view import LineView
-from tui.widgets.value_lines import MORE, ExpansionState, ValueLine
+from tui.widgets.value_lines import ExpansionState, ValueLine
 
 
 class ValueView(LineView):
@@ -25,18 +25,17 @@ class ValueView(LineView):
 
     def __init__(self, *, id: str | None = None, title: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, title=title)
-        self._lines: Sequence[ValueLine] = ()
+        self.lines: Sequence[ValueLine] = ()
         self._width = 0
-        self.closed: frozenset[DocumentPath] = frozenset()
-        self.more: dict[DocumentPath, int] = {}
-        """By path, how many members are shown of an object with very many."""
+        self.expansion = ExpansionState()
+        """Which parts are shown."""
 
     def show_lines(self, lines: Sequence[ValueLine]) -> None:
         """Show these lines, with the cursor on the same value as before if it still exists."""
-        before, path, self._lines = self._lines, self.path, lines
+        before, path, self.lines = self.lines, self.path, lines
         self._width = max((_line_width(line) for line in lines), default=0)
         self.line_count = len(lines)
-        self.fit_virtual_size()
+        self.scroller.fit()
         if self.cursor >= len(lines):
             self.cursor = len(lines) - 1
         if path and path != self.path:
@@ -51,47 +50,25 @@ class ValueView(LineView):
         return self._width
 
     def spans(self, line: int) -> Iterable[Span]:
-        return self._lines[line].spans if line < len(self._lines) else ()
+        return self.lines[line].spans if line < len(self.lines) else ()
 
     def line_style(self, line: int) -> str:
-        return self._lines[line].style if line < len(self._lines) else ""
+        return self.lines[line].style if line < len(self.lines) else ""
 
     @property
     def path(self) -> DocumentPath:
         """The path of the value under the cursor; empty (the whole) without a cursor."""
-        return self._lines[self.cursor].path if 0 <= self.cursor < len(self._lines) else ()
-
-    def select_path(self, path: DocumentPath) -> None:
-        """Put the cursor on the value at a path, or on its nearest parent that is shown."""
-        while True:
-            for number, line in enumerate(self._lines):
-                if line.path == path and path:
-                    self.cursor = number
-                    return
-            if not path:
-                return
-            path = path[:-1]
-
-    def show_first_change(self) -> None:
-        """Scroll to the first value that the event changed, if it is out of view."""
-        for number, line in enumerate(self._lines):
-            if line.style:
-                self.show_line(number)
-                return
-
-    def opening(self, wanted: DocumentPath | None = None) -> ExpansionState:
-        """Return what is expanded; the value at `wanted` is shown in any case."""
-        return ExpansionState(self.closed, self.more, wanted)
+        return self.lines[self.cursor].path if 0 <= self.cursor < len(self.lines) else ()
 
     def action_open_or_close(self) -> None:
-        if not 0 <= self.cursor < len(self._lines):
+        if not 0 <= self.cursor < len(self.lines):
             return
-        line = self._lines[self.cursor]
+        line = self.lines[self.cursor]
         if line.left_out:
-            self.more = {**self.more, line.path: line.left_out + MORE}
+            self.expansion = self.expansion.show_more(line.path, line.left_out)
             self.redraw()
         elif line.is_expandable:
-            self.closed ^= {line.path}
+            self.expansion = self.expansion.toggle(line.path)
             self.redraw()
 
     def redraw(self) -> None:

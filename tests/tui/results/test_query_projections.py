@@ -20,7 +20,7 @@ def _own(shop, folder):
 
 
 def _known(seat):
-    snapshot = seat.travel.looking.snapshot
+    snapshot = seat.app.state.snapshot
     return snapshot is not None and snapshot.has_states and snapshot.moment is not None
 
 
@@ -34,7 +34,7 @@ async def test_it_is_asked_around_the_cursor_and_follows_it(
         await seat.until(lambda: _known(seat))
         await seat.until(lambda: "folded from" in seat.header)
         await seat.still()
-        assert seat.travel.looking.snapshot.changed_keys
+        assert seat.app.state.snapshot.changed_keys
         assert "last" in "\n".join(seat.pane("document"))
         assert "700" in "\n".join(seat.pane("document"))
         assert any("before 690" in line for line in seat.pane("documents"))
@@ -42,7 +42,7 @@ async def test_it_is_asked_around_the_cursor_and_follows_it(
         await seat.press("]", "]", "[")
         assert "701" in "\n".join(seat.pane("document"))
         await seat.type(":", "1500")
-        await seat.until(lambda: _known(seat) and seat.travel.position == 1500)
+        await seat.until(lambda: _known(seat) and seat.position == 1500)
         await seat.still()
         assert "1500" in "\n".join(seat.pane("document"))
 

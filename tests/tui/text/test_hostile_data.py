@@ -73,14 +73,14 @@ async def test_sizes_and_depths(log: Any, projection: Any, sit: Any) -> None:
     )
     events = workspace_events(workspace)
     async with sit(workspace, projection(SOURCE), still=False) as seat:
-        await seat.until(lambda: not seat.travel._folds.running, 20)
+        await seat.until(lambda: not seat.app.folds.running, 20)
         await seat.still()
         await seat.press("g")
         for _ in range(events):
             await seat.press("]")
             assert not UNSAFE.search(seat.screen_text())
-            assert seat.travel.looking.snapshot is not None
-            assert seat.travel.looking.snapshot.position == seat.position
+            assert seat.app.state.snapshot is not None
+            assert seat.app.state.snapshot.position == seat.position
         assert not [s for s in seat.said if "can't be shown" in s]
 
 

@@ -9,6 +9,7 @@ from replay import fold
 from storage.ingest import loader
 from storage.workspace.workspace_file import WorkspaceFile
 from tests.tui.conftest import Sitting, refer
+from tui.widgets.value_lines import find_path_line
 
 PROJECTION = """
 def initial(key): return {"items": {}, "count": 0}
@@ -57,38 +58,38 @@ async def test_what_is_gone_comes_back_where_it_was(large, sit: Sitting):
     async with sit(*large, at=2 * ITEMS + 1) as seat:
         seat.travel.query_one("#document").scroll_to(0, 0, animate=False, force=True)
         await seat.still()
-        value = seat.travel.looking.snapshot.value
+        value = seat.app.state.snapshot.value
         assert list(value["items"])[:4] == ["item-0", "item-1", "item-2", "item-4"]
-        assert seat.travel.looking.snapshot.differences
+        assert seat.app.state.snapshot.differences
         await seat.press("[")
-        value = seat.travel.looking.snapshot.value
+        value = seat.app.state.snapshot.value
         assert list(value["items"])[:4] == ["item-0", "item-1", "item-2", "item-3"]
 
 
 async def test_more_of_it_is_shown_on_request(large, sit: Sitting):
     async with sit(*large, at=5) as seat:
-        seat.travel.looking.move_to(2 * ITEMS)
+        seat.app.state.move_to(2 * ITEMS)
         await seat.still()
         pane = seat.travel.query_one("#document")
         pane.focus()
-        pane.cursor = next(n for n, line in enumerate(pane._lines) if line.left_out)
-        assert pane._lines[pane.cursor].left_out == 50
+        pane.cursor = next(n for n, line in enumerate(pane.lines) if line.left_out)
+        assert pane.lines[pane.cursor].left_out == 50
         await seat.press("enter")
-        assert [line.left_out for line in pane._lines if line.left_out] == [1_050]
-        assert not any(line.path == ("items", "item-1100", "n") for line in pane._lines)
-        pane.cursor = next(n for n, line in enumerate(pane._lines) if line.left_out)
+        assert [line.left_out for line in pane.lines if line.left_out] == [1_050]
+        assert not any(line.path == ("items", "item-1100", "n") for line in pane.lines)
+        pane.cursor = next(n for n, line in enumerate(pane.lines) if line.left_out)
         await seat.press("enter")
-        assert not any(line.left_out for line in pane._lines)
-        assert any(line.path == ("items", "item-1100", "n") for line in pane._lines)
+        assert not any(line.left_out for line in pane.lines)
+        assert any(line.path == ("items", "item-1100", "n") for line in pane.lines)
 
 
 async def test_who_changed_a_value_of_a_large_document(large, sit: Sitting):
     async with sit(*large, at=2 * ITEMS + 3) as seat:
         pane = seat.travel.query_one("#document")
         pane.focus()
-        pane.select_path(("items", "item-902", "n"))
+        pane.cursor = find_path_line(pane.lines, ("items", "item-902", "n"))
         await seat.press("w")
-        assert seat.travel.position == 2 * ITEMS + 2
+        assert seat.position == 2 * ITEMS + 2
         await seat.press("w")
-        assert seat.travel.position == ITEMS + 902
+        assert seat.position == ITEMS + 902
         assert pane.path == ("items", "item-902", "n")

@@ -137,13 +137,13 @@ async def test_travelling_while_it_is_folded_and_cancelling(
         await seat.until(lambda: "folding" in seat.header)
         await seat.hit("]")
         await seat.until(lambda: seat.position == 101)
-        await seat.until(lambda: seat.travel._model.history is not None)
+        await seat.until(lambda: seat.app.state.data.history is not None)
         await seat.until(
             lambda: any(row.startswith(("~ n", "+ n")) for row in seat.pane("document"))
         )
         await seat.hit("c")
         await seat.until(lambda: "folded up to" in seat.header)
-        assert not seat.travel._folds.trouble
+        assert not seat.app.folds.trouble
         await seat.hit("]")
         await seat.pilot.pause(0.5)
         assert "folded up to" in seat.header, "it isn't begun again by itself"
@@ -151,7 +151,7 @@ async def test_travelling_while_it_is_folded_and_cancelling(
         await seat.until(lambda: "folding" in seat.header)
         await seat.hit("r")
         await seat.pilot.pause(0.5)
-        assert seat.travel._folds.running, "the first fold's end is not the second one's"
+        assert seat.app.folds.running, "the first fold's end is not the second one's"
 
 
 async def test_a_syntax_error_is_one_sentence(
@@ -159,7 +159,7 @@ async def test_a_syntax_error_is_one_sentence(
 ) -> None:
     workspace = log({"stream": "a", "type": "T", "data": {}})
     async with sit(workspace, projection("def apply(state, event)\n"), still=False) as seat:
-        await seat.until(lambda: seat.travel._folds.trouble)
+        await seat.until(lambda: seat.app.folds.trouble)
         assert len(seat.said) == 1
         assert "\n" not in seat.said[0]
         assert "p.py" in seat.said[0]

@@ -21,7 +21,7 @@ class RowView(ValueView):
         self._row = row
 
     def redraw(self) -> None:
-        self.show_lines(value_lines(self._row, (), self.opening()))
+        self.show_lines(value_lines(self._row, (), self.expansion))
 
 
 class RowScreen(ModalScreen[None]):

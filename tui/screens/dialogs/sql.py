@@ -5,25 +5,27 @@ cancelled. Query and rows are kept until the screen is opened again.
 """
 
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, Static
-from textual.worker import get_current_worker
 
 from replay.document.diff import encode_value
-from storage.errors import RefoldError, summarize_error
+from replay.history.catalogue import FoldRecord
 from storage.log.positions import START
 from storage.query.sql_query import QueryCancellation, QueryResult, fetch_result
 from storage.quoting import quote_literal
 from storage.workspace.macros import MACROS
 from storage.workspace.workspace import MAIN_TIMELINE
 from tui.screens.dialogs.row import RowScreen, row_as_dict
-from tui.state.session import Session
+from tui.state.history_view import list_folds
+from tui.state.query_runner import ThreadQueryRunner
+from tui.state.shown_data import ShownData
 from tui.state.sql_session import RowTarget, SqlSession
 from tui.text.sanitize import sanitize_line
 from tui.widgets.bars import Header
@@ -44,10 +46,11 @@ class SqlScreen(Screen[RowTarget | None]):
         Binding("escape", "back", "back", key_display="esc"),
     ]
 
-    def __init__(self, model: Session, asking: SqlSession) -> None:
+    def __init__(self, data: ShownData, asking: SqlSession) -> None:
         super().__init__()
-        self._model = model
+        self._data = data
         self._asking = asking
+        self._runner = ThreadQueryRunner(self, self._show_message)
         self._stop: QueryCancellation | None = None
         self._began = 0.0
 
@@ -62,10 +65,10 @@ class SqlScreen(Screen[RowTarget | None]):
 
     def _example_query(self) -> str:
         """Return an example query that works on this workspace."""
-        history = self._model.history
+        history = self._data.history
         if history is None:
             return "SELECT type, count(*) FROM events GROUP BY ALL"
-        timeline = self._model.workspace.timeline
+        timeline = self._data.workspace.timeline
         on = "" if timeline == MAIN_TIMELINE else f", timeline := {quote_literal(timeline)}"
         return f"FROM latest({quote_literal(history.fold_record.label)}{on})"
 
@@ -88,21 +91,19 @@ class SqlScreen(Screen[RowTarget | None]):
             self._show_message(_HINT)
 
     def on_resize(self) -> None:
-        place = [self._model.workspace.path.stem, self._model.workspace.timeline, "SQL"]
+        place = [self._data.workspace.path.stem, self._data.workspace.timeline, "SQL"]
         self.query_one(Header).show_path(place, "read-only")
 
     def on_unmount(self) -> None:
         self._stop_query()
 
-    @work(thread=True, group="names", exit_on_error=False)
     def _load_projections(self) -> None:
-        try:
-            known = self._model.projections()
-        except RefoldError:
-            return  # completion then offers no projections
-        names = dict.fromkeys([f.name for f in known] + [f.label for f in known])
-        if not get_current_worker().is_cancelled:
+        def show(folds: Sequence[FoldRecord]) -> None:
+            names = dict.fromkeys([f.name for f in folds] + [f.label for f in folds])
             self.query_one(QueryEditor).projections = tuple(names)
+
+        # After an error, completion offers no projections.
+        self._runner.run(lambda _: list_folds(self._data.workspace), show, on_error=lambda _: None)
 
     # SqlSession
 
@@ -113,30 +114,22 @@ class SqlScreen(Screen[RowTarget | None]):
         self._asking.add_query(event.text)
         self._stop, self._began = QueryCancellation(), time.monotonic()
         self._show_message("")
-        self._run_query(event.text, self._stop)
+        workspace, text, stop = self._data.workspace, event.text, self._stop
+        self._runner.run(
+            lambda _: fetch_result(workspace, text, stop),
+            partial(self._show_answer, stop),
+            on_error=partial(self._show_failure, stop),
+        )
 
-    @work(thread=True, group="sql", exit_on_error=False)
-    def _run_query(self, text: str, stop: QueryCancellation) -> None:
-        found: QueryResult | None = None
-        trouble = ""
-        try:
-            found = fetch_result(self._model.workspace, text, stop)
-        except RefoldError as error:
-            trouble = error.message
-        except Exception as error:  # noqa: BLE001 - a query that failed must not end the screen
-            trouble = f"The query failed: {summarize_error(error)}"
-        if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._show_answer, stop, found, trouble)
+    def _show_failure(self, stop: QueryCancellation, message: str) -> None:
+        if stop is self._stop:
+            self._stop = None
+            self._show_message(message, "$text-error")
 
-    def _show_answer(
-        self, stop: QueryCancellation, found: QueryResult | None, trouble: str
-    ) -> None:
+    def _show_answer(self, stop: QueryCancellation, found: QueryResult) -> None:
         if stop is not self._stop:
             return  # another was asked meanwhile, or it was cancelled
         self._stop = None
-        if found is None:
-            self._show_message(trouble, "$text-error")
-            return
         self._asking.answer = found
         rows = self.query_one(ResultList)
         rows.show_answer(found)
@@ -180,7 +173,7 @@ class SqlScreen(Screen[RowTarget | None]):
             self._seek(row.get("offset", row), row.get("key"))
 
     def _seek(self, offset: object, key: object) -> None:
-        last = self._model.extent.event_count - 1
+        last = self._data.extent.event_count - 1
         if not isinstance(offset, int):
             self._show_message(
                 'This row has no "offset" column to go to. Press space to see the whole row.'

@@ -79,7 +79,7 @@ class SweepResultList(LineView):
     def line_segments(self, line: int, width: int) -> list[Segment]:
         if line != self.scroll_offset.y:
             return super().line_segments(line, width)
-        style = self._line_background() + self._style("heading")
+        style = self.line_styles.background() + self.line_styles.style("heading")
         names = Strip([Segment(f" {self._table.heading()}", style)])
         return Segment.adjust_line_length(
             list(names.crop(self.scroll_offset.x, None)), width, style

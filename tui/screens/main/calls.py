@@ -1,84 +1,97 @@
-"""Outside calls: list them, answer a missed call by hand, link an imported call to its event."""
+"""Outside calls: answer a missed call by hand, link an imported call to its event."""
 
 from collections.abc import Callable
 from functools import partial
-
-from textual import work
+from typing import Protocol
 
 from replay.history import recorded_calls
 from replay.history.call_decisions import CallDecision
-from replay.history.history import History
-from storage.errors import RefoldError
 from storage.plural import format_count
-from tui.commands import requirement_names
-from tui.results import projection_queries
-from tui.screens.main.code import CodeScreen
+from tui.screens.main.ports import Notifier, Prompts
+from tui.state.query_runner import QueryRunner
+from tui.state.view_state import ViewState
 
 
-class CallsScreen(CodeScreen):
-    """The part of the main screen that shows and answers outside calls."""
+class Refolder(Protocol):
+    """The folds, as far as they can be started."""
 
-    @property
-    def available_needs(self) -> set[str]:
-        history, snapshot = self._model.history, self.looking.snapshot
-        return super().available_needs | requirement_names(
-            calls=history is not None and history.fold_record.call_count > 0,
-            called=snapshot is not None and bool(snapshot.calls),
-        )
+    def refold(self) -> None: ...
 
-    def action_calls(self) -> None:
-        self.run_query(partial(projection_queries.outside_calls, self._model))
+
+class CallController:
+    """Changes recordings in threads; the projection is then folded again."""
+
+    def __init__(
+        self,
+        state: ViewState,
+        runner: QueryRunner,
+        notifier: Notifier,
+        prompts: Prompts,
+        folds: Refolder,
+    ) -> None:
+        self._state = state
+        self._runner = runner
+        self._notifier = notifier
+        self._prompts = prompts
+        self._folds = folds
+        prompts.answer_with("answer", self.answer)
+        prompts.answer_with("assign", self.assign)
 
     @property
     def missed(self) -> CallDecision | None:
         """The first call of this event without an answer; None if there is none."""
-        snapshot = self.looking.snapshot
+        snapshot = self._state.snapshot
         calls = snapshot.calls if snapshot is not None else ()
         return next((call for call in calls if call.decision == "missed"), None)
 
-    def action_answer(self) -> None:
-        missed = self.missed
-        if missed is not None:
-            near = self.looking.snapshot.nearest_recordings if self.looking.snapshot else ()
-            self.prompt("answer", near[0].recording.answer.value_json if near else "")
+    def open_answer_prompt(self) -> bool:
+        """Ask for the answer of the missed call; return whether there is one."""
+        snapshot = self._state.snapshot
+        if self.missed is None or snapshot is None:
+            return False
+        near = snapshot.nearest_recordings
+        self._prompts.open("answer", near[0].recording.answer.value_json if near else "")
+        return True
 
-    def answer_call(self, text: str) -> None:
-        missed, history = self.missed, self._model.history
+    def answer(self, text: str) -> None:
+        """Answer the missed call."""
+        missed, history = self.missed, self._state.data.history
         if missed is not None and history is not None:
-            self._answer_missed(missed, history, text)
-
-    @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
-    def _answer_missed(self, missed: CallDecision, history: History, text: str) -> None:
-        self._change_recordings(lambda: recorded_calls.answer_missed_call(history, missed, text))
-
-    @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
-    def action_assign(self) -> None:
-        """Ask which of the imported calls without an event this event made."""
-        left = recorded_calls.list_unassigned_recordings(self._model.workspace)
-        if not left:
-            self.app.call_from_thread(
-                self.show_error, "No call is without an event: all recorded calls are linked."
+            self._change_recordings(
+                partial(recorded_calls.answer_missed_call, history, missed, text)
             )
+
+    def open_assign_prompt(self) -> None:
+        """Ask which of the imported calls without an event this event made."""
+        workspace = self._state.data.workspace
+
+        def find(_: object) -> tuple[str, int | None] | None:
+            unassigned = recorded_calls.list_unassigned_recordings(workspace)
+            if not unassigned:
+                return None
+            first, count = unassigned[0], format_count(len(unassigned), "call")
+            message = f"{count} without an event. First, number {first.call}: {first.short_request}"
+            return message, first.call
+
+        self._runner.run(find, self._ask_for_call, group="answer")
+
+    def _ask_for_call(self, found: tuple[str, int | None] | None) -> None:
+        if found is None:
+            self._notifier.show_error("No call is without an event: all recorded calls are linked.")
             return
-        first = left[0]
-        count = format_count(len(left), "call")
-        message = f"{count} without an event. First, number {first.call}: {first.short_request}"
-        self.app.call_from_thread(self.show_message, message)
-        self.app.call_from_thread(self.prompt, "assign", str(first.call))
+        message, call = found
+        self._notifier.show_message(message)
+        self._prompts.open("assign", str(call))
 
-    def assign_call(self, text: str) -> None:
-        self._assign(text)
+    def assign(self, text: str) -> None:
+        """Link an imported call to the event at the position."""
+        workspace, position = self._state.data.workspace, self._state.position
+        self._change_recordings(partial(recorded_calls.assign_recording, workspace, text, position))
 
-    @work(thread=True, exclusive=True, group="answer", exit_on_error=False)
-    def _assign(self, text: str) -> None:
-        workspace, position = self._model.workspace, self.position
-        self._change_recordings(lambda: recorded_calls.assign_recording(workspace, text, position))
-
-    def _change_recordings(self, change: Callable[[], None]) -> None:
-        """Change the recordings and fold again. Call it in a thread."""
-        try:
-            change()
-        except RefoldError as error:
-            self.app.call_from_thread(self.show_error, error.message)
-        else:
-            self.app.call_from_thread(self._folds.refold)
+    def _change_recordings(self, change: Callable[[], object]) -> None:
+        self._runner.run(
+            lambda _: change(),
+            lambda _: self._folds.refold(),
+            group="answer",
+            failure="The recording can't be saved",
+        )

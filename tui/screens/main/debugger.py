@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+import sys
 
 from textual.app import App, SuspendNotSupported
 
@@ -10,14 +11,13 @@ from replay.worker_host.sigint import sigint_ignored
 from storage.errors import QueryError
 from storage.log.positions import START
 from storage.workspace.workspace import MAIN_TIMELINE
-from tui.child_command import build_refold_command
-from tui.state.session import Session
+from tui.state.shown_data import ShownData
 
 _BACK = "Press Enter to return to refold. "
 
 
 def debug_handler(
-    app: App[None], model: Session, wanted: Reference | None, position: int, key: str | None
+    app: App[None], data: ShownData, wanted: Reference | None, position: int, key: str | None
 ) -> None:
     """Suspend the screen for the handler of the event at a position, then come back.
 
@@ -29,16 +29,18 @@ def debug_handler(
         raise QueryError(
             "There is no event to step into at the start. Press ] for the first event."
         )
-    asked = ["debug", str(model.workspace.path.resolve()), "-p", wanted.text]
-    asked += ["--python", wanted.python, "--at", str(model.workspace.label_at(position))]
-    if model.workspace.timeline != MAIN_TIMELINE:
-        asked += ["--timeline", model.workspace.timeline]
+    # -P keeps Python from importing modules from the folder of the user's code.
+    command = [sys.executable, "-P", "-m", "tui.cli"]
+    asked = ["debug", str(data.workspace.path.resolve()), "-p", wanted.text]
+    asked += ["--python", wanted.python, "--at", str(data.workspace.label_at(position))]
+    if data.workspace.timeline != MAIN_TIMELINE:
+        asked += ["--timeline", data.workspace.timeline]
     if key is not None:
         asked += ["--prefer", key]
     try:
         with app.suspend():
-            model.workspace.release()
-            run_in_terminal(build_refold_command(*asked), wanted.cwd)
+            data.workspace.release()
+            run_in_terminal([*command, *asked], wanted.cwd)
     except SuspendNotSupported as error:
         raise QueryError(
             f"This terminal can't run the debugger. In another terminal, run: refold {shlex.join(asked)}"

@@ -4,87 +4,107 @@ If the position is at the end of the log, it moves to the new end, else it stays
 folded. A fork is opened again when its parent grows, but only while no table, plot or filter is open.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
-
-from textual import work
+from typing import Protocol
 
 from storage.errors import RefoldError
 from storage.log.event_log import LogExtent
 from storage.timelines import forked_workspace
-from storage.workspace.workspace import Workspace
-from tui.screens.main.sweeps import SweepsScreen
-from tui.state.snapshot import TimelineView
-from tui.widgets.events_pane import EventsPane
-from tui.widgets.results_pane import ResultsPane
+from tui.state.query_runner import Query, QueryRunner
+from tui.state.shown_data import ShownData
+from tui.state.timeline_view import TimelineView, query_timeline
+from tui.state.view_state import ViewState
+
+FileStamp = tuple[int, ...]
+"""Times and sizes of the workspace's files."""
 
 
-class LogFollowScreen(SweepsScreen):
-    """The part of the main screen that notices appended events."""
+class FollowingFolds(Protocol):
+    """The folds, as far as a growing log needs them."""
 
-    POLL_SECONDS: ClassVar[float] = 1.0
-    """Seconds between two looks at the workspace's files."""
+    def fold_new_events(self) -> None: ...
 
-    _last_file_stamp: tuple[int, ...] = ()
-    """Times and sizes of the workspace's files at the last query."""
 
-    def follow_log(self) -> None:
-        """Start polling the workspace's files."""
-        self.set_interval(self.POLL_SECONDS, self._poll_file)
+@dataclass(frozen=True)
+class Growth:
+    """What a poll has found: the extent of the log now, or of a fork opened again."""
 
-    def show_new_events(self, position: int) -> None:
-        """Show that the log has more events, at a position."""
-        raise NotImplementedError
+    stamp: FileStamp
+    extent: LogExtent
+    reopened_fork: TimelineView | None = None
 
-    @work(thread=True, exclusive=True, group="growth", exit_on_error=False)
-    def _poll_file(self) -> None:
-        workspace = self._model.workspace
-        now = _file_stamp(workspace.path)
-        if now == self._last_file_stamp:
-            return
-        try:
-            if workspace.lineage:
-                outlook = self._model.query_timeline(
-                    forked_workspace.open_timeline(workspace.main_workspace, workspace.timeline)
-                )
-                extent = outlook.extent
-            else:
-                outlook, extent = None, self._model.log.read_extent()
-        except RefoldError:
-            return  # another process is writing, or the fork isn't saved yet; the next poll tries again
-        if extent.event_count <= self._model.extent.event_count:
-            self._last_file_stamp = now
-        elif outlook is None:
-            self._last_file_stamp = now
-            self.app.call_from_thread(self._on_log_grown, workspace, extent)
-        else:
-            self.app.call_from_thread(self._on_parent_grown, workspace, outlook, now)
 
-    def _on_parent_grown(
-        self, before: Workspace, outlook: TimelineView, now: tuple[int, ...]
+class FollowController:
+    """Polls the workspace's files, and shows appended events."""
+
+    POLL_SECONDS = 1.0
+
+    def __init__(
+        self,
+        state: ViewState,
+        runner: QueryRunner,
+        folds: FollowingFolds,
+        is_busy: Callable[[], bool],
     ) -> None:
-        """Open the fork again because its parent has grown."""
-        busy = self._folds.running or self._filtered is not None or self._matches is not None
-        open_ = self.query_one(ResultsPane).display or self.has_plot
-        if before is not self._model.workspace or busy or open_:
+        """`is_busy` returns whether the person works with something that a new timeline would close."""
+        self._state = state
+        self._runner = runner
+        self._folds = folds
+        self._is_busy = is_busy
+        self._last_stamp: FileStamp = ()
+        self._poll: Query | None = None
+
+    def poll(self) -> None:
+        """Look for new events in a thread. Call it every `POLL_SECONDS`."""
+        if self._poll is not None and not self._poll.is_finished:
+            return  # a slow file: a new poll would never let the one before it end
+        data, last_stamp = self._state.data, self._last_stamp
+        self._poll = self._runner.run(
+            lambda _: _find_growth(data, last_stamp),
+            partial(self._take_growth, data),
+            failure="New events can't be read",
+        )
+
+    def _take_growth(self, before: ShownData, growth: Growth | None) -> None:
+        shown = self._state.data
+        if growth is None or before.workspace is not shown.workspace:
             return
-        self._last_file_stamp = now
-        at_end = self.position == self._model.extent.event_count - 1
-        self.show_timeline(outlook, outlook.extent.event_count - 1 if at_end else self.position)
+        count = growth.extent.event_count
+        is_at_end = self._state.position == shown.timeline.last_position
+        position = count - 1 if is_at_end else self._state.position
+        if count <= shown.extent.event_count:
+            self._last_stamp = growth.stamp
+        elif growth.reopened_fork is None:
+            self._last_stamp = growth.stamp
+            self._state.extend_log(growth.extent)
+            self._folds.fold_new_events()
+            if position != self._state.position:
+                self._state.move_to(position)
+        elif not self._is_busy():
+            self._last_stamp = growth.stamp
+            self._state.show_timeline(growth.reopened_fork, position)
 
-    def _on_log_grown(self, workspace: object, extent: LogExtent) -> None:
-        before = self._model.extent
-        if workspace is not self._model.workspace or extent.event_count <= before.event_count:
-            return
-        at_end = self.position == before.event_count - 1
-        self._model.extend_log(extent)
-        if self._filtered is None:
-            self.query_one(EventsPane).show_all(extent.event_count)
-        self._folds.fold_new_events()
-        self.show_new_events(extent.event_count - 1 if at_end else self.position)
+
+def _find_growth(data: ShownData, last_stamp: FileStamp) -> Growth | None:
+    """Return the log's extent if the files have changed since a stamp. Call it in a thread."""
+    stamp = _stamp_files(data.workspace.path)
+    if stamp == last_stamp:
+        return None
+    fork = data.fork
+    try:
+        if fork is None:
+            return Growth(stamp, data.log.read_extent())
+        opened = query_timeline(forked_workspace.open_timeline(fork.main_workspace, fork.timeline))
+    except RefoldError:
+        # Another process is writing, or the fork isn't saved yet; the next poll tries again.
+        return None
+    return Growth(stamp, opened.extent, opened)
 
 
-def _file_stamp(path: Path) -> tuple[int, ...]:
+def _stamp_files(path: Path) -> FileStamp:
     found: list[int] = []
     for file in (path, Path(f"{path}.wal")):
         try:

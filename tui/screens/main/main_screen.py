@@ -1,124 +1,97 @@
-"""The main screen: one position, and every pane follows it.
+"""The main screen: it yields the widgets, creates the controllers, and passes messages on to them.
 
-All movement goes through `go`. The snapshot of the new position is queried by `ViewState`, which then
-calls `show_snapshot`.
+The view state holds what is shown. Controllers change it, and the panes follow it.
 """
 
-import os
-import sys
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
 from textual.events import Key, Resize
-from textual.widgets import Footer
-from textual.worker import get_current_worker
+from textual.screen import Screen
+from textual.timer import Timer
 
 from replay.document import paths
-from replay.history.history import History
-from storage.errors import RefoldError
-from storage.log.positions import START
-from storage.timelines.forked_workspace import as_fork
 from tui import commands
-from tui.commands import COMMANDS, Command, bindings
+from tui.commands import Command, bindings
 from tui.folding.controller import FoldController
-from tui.results import fork_queries
 from tui.screens.dialogs.help import HelpScreen
-from tui.screens.main.log_follow import LogFollowScreen
-from tui.screens.main.strip import StripController
-from tui.state import navigation
-from tui.state.navigation import Seeker
-from tui.state.playback import Playback
-from tui.state.position_history import PositionHistory
-from tui.state.session import Session
-from tui.state.snapshot import LateDetails, Snapshot, TimelineView
+from tui.screens.main import debugger
+from tui.screens.main.command_table import build_command_table, list_ways_back
+from tui.screens.main.controllers import Controllers
+from tui.screens.main.escape import EscapeController
+from tui.screens.main.header import describe_path
+from tui.screens.main.panes import Panes
+from tui.screens.main.plots import PlotView
+from tui.screens.main.requirements import find_met_requirements
+from tui.state.query_runner import ThreadQueryRunner
+from tui.state.snapshot import LateDetails
 from tui.state.view_address import Address
-from tui.state.view_state import ViewState
-from tui.widgets.bars import Header, MessageLine, PositionLine, Prompt, WhatIfLine
-from tui.widgets.code_pane import CodePane
-from tui.widgets.compared_pane import ComparedPane
+from tui.state.view_state import ViewChange, ViewState
+from tui.widgets.bars import Prompt
 from tui.widgets.density_strip import DensityStrip
-from tui.widgets.document_pane import DocumentPane
-from tui.widgets.documents_pane import DocumentsPane
-from tui.widgets.event_pane import EventPane
-from tui.widgets.events_pane import EventsPane
 from tui.widgets.line_view import LineView
 from tui.widgets.paged_list import PagedList
-from tui.widgets.results_pane import ResultsPane
-
-_PLAY_SECONDS = 0.1
-_IDLE_SECONDS = 0.25
 
 
-class MainScreen(LogFollowScreen):
-    """The main screen: layout, movement through time, actions."""
+class MainScreen(Screen[None]):
+    """The screen over one workspace."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()
 
     def __init__(
-        self, model: Session, folds: FoldController, at: int | None, place: Address | None = None
+        self,
+        state: ViewState,
+        folds: FoldController,
+        at: int | None = None,
+        address: Address | None = None,
     ) -> None:
-        super().__init__(model, folds)
-        self._place = place
-        self._start_at = at
-        self.looking = ViewState(self, model, self)
-        self._overlooking = StripController(self, model, self.show_error)
-        self._jumps = PositionHistory()
-        self._play = Playback()
-        self._possible: list[Command] = []
-        self._beside_of: History | None = None
-        """The history that was last compared with its parent."""
-        entrance = sys.__stdin__
-        self._terminal = entrance.fileno() if entrance and entrance.isatty() else None
+        """Open the view of an address, or a position; by default the end of the log."""
+        super().__init__()
+        self.state = state
+        self.folds = folds
+        self._start = at
+        self._address = address
+        self.panes = panes = Panes()
+        self._plot: Any = None
+        """The pane with the plot, from the first plot on."""
+        runner = ThreadQueryRunner(self, panes.message.show_error)
+        self.controllers = Controllers(state, folds, panes, runner, panes.message, Host(self))
+        self._table = {
+            **build_command_table(state, folds, self.controllers),
+            "pane.zoom": self._zoom,
+            "help": self._open_help,
+            "back": EscapeController(
+                [self._restore_pane, *list_ways_back(state, folds, self.controllers)]
+            ).go_back,
+        }
+        self._available: list[Command] = []
+        state.observe(self._on_position, ViewChange.POSITION)
+        state.observe(self._on_snapshot, ViewChange.SNAPSHOT)
+        state.observe(self._on_data, ViewChange.TIMELINE, ViewChange.HISTORY, ViewChange.LOG)
+        state.observe(self._on_panes, ViewChange.PANE)
 
     def compose(self) -> ComposeResult:
-        yield Header(id="header")
-        yield WhatIfLine(id="what-if")
-        yield DensityStrip(id="strip")
-        yield PositionLine(id="position")
-        with Horizontal(id="panes"):
-            with Vertical(id="lists"):
-                yield EventsPane(self._model, id="events")
-                yield DocumentsPane(self._model, id="documents")
-            with Vertical(id="details"):
-                with Horizontal(id="values"):
-                    yield DocumentPane(id="document", title="document")
-                    yield EventPane(id="event", title="event")
-                yield ComparedPane(id="compared")
-                yield CodePane(id="code")
-        yield ResultsPane(id="findings")
-        yield MessageLine(id="message")
-        yield Prompt(id="prompt")
-        yield Footer(show_command_palette=False, compact=True)
+        yield from self.panes.compose()
 
     def on_mount(self) -> None:
-        self.query_one(Prompt).display = False
-        self.query_one(WhatIfLine).display = False
-        events = self.query_one(EventsPane)
-        events.show_all(self._model.extent.event_count)
-        events.focus()
-        last = self._model.extent.event_count - 1
-        position = self._start_at if self._start_at is not None else last
-        self._folds.fold_around(position)
-        self._folds.begin(self._on_fold_changed)
-        self._move_to(position)
-        if self._place is not None and self._place.key is not None:
-            self.query_one(DocumentPane).point_at(paths.parse_path(self._place.path or "$"))
-            self.looking.select_document(self._place.key)
-        self.set_interval(_IDLE_SECONDS, self._release_when_idle)
-        self.set_interval(_PLAY_SECONDS, self._play_due_events)
-        self.follow_log()
+        controllers, state = self.controllers, self.state
+        self.panes.hide_closed()
+        controllers.search.show_all_events()
+        self.panes.events.focus()
+        last = state.data.timeline.last_position
+        state.move_to(last if self._start is None else self._start)
+        self.folds.begin(self._on_fold_changed)
+        if self._address is not None and self._address.key is not None:
+            self.panes.document.point_at(paths.parse_path(self._address.path or "$"))
+            state.select_document(self._address.key)
+        self.watch(self.panes.document, "cursor", controllers.code.mark_lines, init=False)
+        self.set_interval(controllers.idle.TICK_SECONDS, controllers.idle.tick)
+        self.set_interval(controllers.playback.TICK_SECONDS, controllers.playback.tick)
+        self.set_interval(controllers.follow.POLL_SECONDS, controllers.follow.poll)
 
-    @work(thread=True, group="idle", exit_on_error=False)
-    def _release_when_idle(self) -> None:
-        """Release the write lock while idle; exit if the terminal is gone."""
-        self._model.workspace.release()
-        if self._terminal is not None and not os.isatty(self._terminal):
-            # The terminal closed without a signal; Textual would read end-of-file forever.
-            os._exit(1)
+    # The panes follow the view state
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < 110, "-narrow")
@@ -126,295 +99,183 @@ class MainScreen(LogFollowScreen):
         self.set_class(event.size.width < 110 and event.size.height < 36, "-small")
         self._update_header()
 
-    # Moving through time
+    def _on_position(self) -> None:
+        self.panes.message.clear_error()
+        self.panes.move_cursors(self.state.position)
 
-    def go(self, position: int, *, jump: bool = True) -> None:
-        """Move to a position; with `jump` the old position is remembered for ctrl+o."""
-        position = max(START, min(position, self._model.extent.event_count - 1))
-        if position == self.position:
-            return
-        if jump:
-            self._jumps.record_jump(self.position)
-        self._move_to(position)
-
-    def _move_to(self, position: int) -> None:
-        self.query_one(MessageLine).clear_error()
-        self.query_one(EventsPane).move_cursor_to(position)
-        self._overlooking.move_cursor_to(position)
-        findings = self.query_one(ResultsPane)
-        if findings.display:
-            findings.move_cursor_to(position)
-        self.looking.move_to(position)
-
-    # Called by ViewState
-
-    def show_snapshot(self, snapshot: Snapshot) -> None:
-        with self.app.batch_update():
-            self.query_one(PositionLine).show_snapshot(snapshot, self._model.extent.event_count)
-            self.query_one(EventPane).show_snapshot(snapshot)
-            self.query_one(DocumentPane).show_snapshot(snapshot)
-            self.query_one(DocumentsPane).mark_changed(snapshot.changed_keys)
-            self.query_one(CodePane).show_snapshot(snapshot)
+    def _on_snapshot(self) -> None:
+        if self.state.snapshot is not None:
+            with self.app.batch_update():
+                count = self.state.data.extent.event_count
+                self.panes.show_snapshot(self.state.snapshot, count)
 
     def on_settled(self) -> None:
-        self.show_position_in_plot()
-        self._folds.fold_around(self.position)
-        possible = self.available_commands()
-        if possible != self._possible:
+        """Update what is too slow for a step. Called when the position hasn't changed for a moment."""
+        self.controllers.plots.move_cursor()
+        self.folds.fold_around_position()
+        available = self.available_commands()
+        if available != self._available:
             # This lays out the footer, so do it only if commands changed.
-            self._possible = possible
+            self._available = available
             self.refresh_bindings()
 
-    def show_late_details(self, settled: LateDetails) -> None:
-        self.query_one(DocumentPane).show_late_details(settled)
-        self.query_one(DocumentsPane).show_late_details(settled, pinned=self.looking.pinned)
-        sides = self._folds.edit or self.parent_comparison
-        label = self._model.position_label(settled.position)
-        self.query_one(ComparedPane).show_document(sides, settled.key, settled.position, label)
+    def on_late_details(self, details: LateDetails) -> None:
+        """Show the slower details of a position."""
+        self.panes.show_late_details(details, pinned=self.state.view.is_pinned)
+        self.controllers.comparison.show_document(details)
 
-    def show_error(self, message: str) -> None:
-        self.query_one(MessageLine).show_message(message, trouble=True)
+    def _on_data(self) -> None:
+        self.panes.show_data(self.state.view)
+        self.panes.move_cursors(self.state.position)
+        self._update_header()
+
+    def _on_panes(self) -> None:
+        self.panes.show_lower_pane(self.state.view, self._plot)
+        self.set_class(self.state.view.is_code_open, "-code")
+        self.refresh_bindings()
+
+    def _on_fold_changed(self) -> None:
+        """Redraw after a step of a fold, or for another projection."""
+        if not self.is_attached or not self.panes.header.is_attached:
+            return  # the screen is closing
+        self._update_header()
+        self.controllers.comparison.compare_with_parent()
+        self._update_side_panes()
+        self.controllers.results.show_code_edit(self.folds.edit)
+        self.controllers.snapshots.request()
+
+    def _update_side_panes(self) -> None:
+        self.set_class(self.controllers.comparison.has_differences, "-edited")
+
+    def show_banner(self, text: str) -> None:
+        """Show the what-if banner while the timeline is hypothetical; an empty text hides it."""
+        self.panes.what_if.show_text(text)
+        self._update_side_panes()
+        self.refresh_bindings()
+
+    def _update_header(self) -> None:
+        self.panes.header.show_path(
+            describe_path(self.state.data, self.folds.current),
+            self.folds.status_text(),
+            trouble=self.folds.trouble,
+        )
 
     # Messages of the panes
 
     def on_paged_list_picked(self, event: PagedList.Picked) -> None:
-        if isinstance(event.sender, EventsPane):
-            self.go(event.sender.offset_of(event.line), jump=False)
-        elif isinstance(event.sender, ResultsPane):
-            self.go_to_picked_row(event)
-        elif isinstance(event.sender, DocumentsPane):
-            row = event.sender.row(event.line)
-            if row is not None:
-                self.looking.select_document(row.key)
+        navigation, panes = self.controllers.navigation, self.panes
+        if event.sender is panes.events:
+            navigation.go(panes.events.offset_of(event.line), jump=False)
+        elif event.sender is panes.results:
+            self.controllers.results.go_to_line(event.line)
+        elif event.sender is panes.documents and (row := panes.documents.row(event.line)):
+            self.state.select_document(row.key)
 
     def on_density_strip_resized(self, event: DensityStrip.Resized) -> None:
-        self._overlooking.refresh_overview(event.columns)
+        self.controllers.strip.resize(event.columns)
 
     def on_density_strip_seek_requested(self, event: DensityStrip.SeekRequested) -> None:
-        self.go(event.position, jump=not event.dragging)
+        self.controllers.navigation.go(event.position, jump=not event.dragging)
 
-    def draw_lanes(self) -> None:
-        self._overlooking.refresh_lanes()
+    def on_plot_pane_seek_requested(self, event: Any) -> None:
+        self.controllers.navigation.go(event.position)
 
-    # Folding
+    def on_prompt_entered(self, event: Prompt.Entered) -> None:
+        self.controllers.prompts.enter(event.purpose, event.text)
 
-    def _on_fold_changed(self) -> None:
-        """Redraw after a step of a fold, or for another projection."""
-        if not (self.query("Header") and self.query("DocumentsPane")):
-            return  # the screen is closing
-        self.query_one(DocumentsPane).clear_pages()
-        self._update_header()
-        self._overlooking.refresh_overview()
-        self.draw_lanes()
-        edit = self._folds.edit
-        if edit is None and self._model.history is not self._beside_of:
-            self._beside_of = self._model.history
-            self.compare_with_parent()
-        self._update_side_panes()
-        self.show_code_edit(edit)
-        self.looking.request_snapshot()
+    def on_prompt_closed(self) -> None:
+        self.controllers.prompts.close()
 
-    def _update_side_panes(self) -> None:
-        sides = self._folds.edit or self.parent_comparison
-        self.set_class(sides is not None and sides.differing_documents > 0, "-edited")
-
-    def show_what_if(self, said: str) -> None:
-        self.query_one(WhatIfLine).show_text(said)
-        self._update_side_panes()
-        self.refresh_bindings()
-
-    def show_timeline(self, outlook: TimelineView, position: int) -> None:
-        self.close_results()
-        self.close_plot()
-        self._set_matches(None)
-        self._filtered = None
-        self._jumps = PositionHistory()
-        self.parent_comparison, self._beside_of = None, None
-        self._model.show_timeline(outlook)
-        fork = as_fork(outlook.workspace)
-        self.show_what_if("" if fork is None else fork_queries.what_if_banner(fork, None))
-        events = self.query_one(EventsPane)
-        events.show_all(outlook.extent.event_count)
-        self.query_one(DocumentsPane).clear_pages()
-        self._folds.show_timeline()
-        events.move_cursor_to(position)
-        self._overlooking.move_cursor_to(position)
-        self.looking.move_to(position)
-        self.looking.request_snapshot()
-        self._update_header()
-        self._overlooking.refresh_overview()
-
-    def show_new_events(self, position: int) -> None:
-        self._move_to(position)
-        self.looking.request_snapshot()
-        self._update_header()
-        self._overlooking.refresh_overview()
-        self.draw_lanes()
-
-    def _update_header(self) -> None:
-        place = [self._model.workspace.path.stem, self._model.workspace.timeline]
-        if self._model.history is not None:
-            folded = self._model.history.fold_record
-            place.append(f"{folded.label} WHAT-IF" if folded.is_hypothetical else folded.label)
-        elif self._folds.current is not None:
-            place.append(self._folds.current.name)
-        self.query_one(Header).show_path(
-            place, self._folds.status_text(), trouble=self._folds.trouble
-        )
-
-    # Actions
+    # Commands
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return commands.is_available(action, parameters, self.available_needs)
+        if action != "command":
+            return super().check_action(action, parameters)
+        return commands.is_available(str(parameters[0]), self._met_requirements())
+
+    def action_command(self, command_id: str) -> None:
+        """Run a command of `tui.commands`."""
+        self._table[command_id]()
+
+    def _met_requirements(self) -> set[str]:
+        controllers = self.controllers
+        return find_met_requirements(
+            *(self.state, self.folds, controllers.search, controllers.results),
+            *(controllers.comparison, controllers.merges),
+        )
 
     def available_commands(self) -> list[Command]:
         """The commands that work now."""
-        return commands.available_commands(self.available_needs)
+        return commands.available_commands(self._met_requirements())
 
     def on_key(self, event: Key) -> None:
         """Collect digits as a count before a command; with % they are a share of the log."""
-        if self._count.accepts(event.character):
+        count = self.controllers.count
+        if count.accepts(event.character):
             event.stop()
-        elif event.character == "%" and (share := self._count.take_number()) is not None:
-            self.go(round(self._model.extent.event_count * min(share, 100) / 100) - 1)
-        elif why := commands.missing_requirement(event.key, self.available_needs):
-            self.show_message(why)
+        elif event.character == "%" and (share := count.take_number()) is not None:
+            self.controllers.navigation.go_to_share(share)
+        elif why := commands.missing_requirement(event.key, self._met_requirements()):
+            self.panes.message.show_message(why)
 
-    def action_step(self, way: int) -> None:
-        times = self._count.take_repetitions()
-        self._step(way * times, jump=times > 1)
-
-    def _step(self, by: int, *, jump: bool) -> None:
-        """Move by a number of events, of those that pass the filter if one is set."""
-        if self._filtered is None:
-            self.go(self.position + by, jump=jump)
-            return
-        events = self.query_one(EventsPane)
-        line = events.cursor + by
-        if by < 0 and events.cursor >= 0 and events.offset_of(events.cursor) < self.position:
-            line += 1  # between two filtered events, the cursor is on the previous one
-        line = min(line, events.line_count - 1)
-        if line >= 0:
-            self.go(events.offset_of(line), jump=jump)
-
-    def action_in_stream(self, way: int) -> None:
-        self._seek(
-            lambda: navigation.stream_seeker(self._model, self.position, way),
-            self._count.take_repetitions(),
-        )
-
-    def action_change(self, way: int) -> None:
-        key = self.looking.key
-        self._seek(
-            lambda: navigation.change_seeker(self._model, key, way), self._count.take_repetitions()
-        )
-
-    def action_touched(self, way: int) -> None:
-        """Go to the last (-1) or next (1) change of the value under the document's cursor."""
-        key, path = self.looking.key, self.query_one(DocumentPane).path
-        self._seek(
-            lambda: navigation.value_change_seeker(self._model, key, path, way),
-            self._count.take_repetitions(),
-        )
-
-    def action_failure(self, way: int) -> None:
-        self._seek(
-            lambda: navigation.failure_seeker(self._model, way), self._count.take_repetitions()
-        )
-
-    @work(thread=True, exclusive=True, group="seek", exit_on_error=False)
-    def _seek(self, choose: Callable[[], Seeker | None], times: int) -> None:
-        worker, call = get_current_worker(), self.app.call_from_thread
-        try:
-            seeker = choose()
-            if seeker is None:
-                return
-            position = seeker.seek(self.position, times, enough=lambda: worker.is_cancelled)
-        except RefoldError as error:
-            call(self.show_error, error.message)
-            return
-        if not worker.is_cancelled:
-            call(self._on_seek_done, position, seeker.noun)
-
-    def _on_seek_done(self, position: int | None, what: str) -> None:
-        if position is None:
-            self.show_message(f"No {what}.")
-        else:
-            self.go(position)
-
-    def action_to_start(self) -> None:
-        self.go(START)
-
-    def action_to_end(self) -> None:
-        self.go(self._model.extent.event_count - 1)
-
-    def action_jump_back(self) -> None:
-        self._on_jump(self._jumps.back(self.position))
-
-    def action_jump_forward(self) -> None:
-        self._on_jump(self._jumps.forward(self.position))
-
-    def _on_jump(self, position: int | None) -> None:
-        if position is not None:
-            self._move_to(position)
-
-    def action_play(self) -> None:
-        self._play.toggle()
-
-    def action_speed(self, by: int) -> None:
-        self._play.change_speed(by)
-        self.show_message(f"Play speed: {self._play.speed:,} events/s.")
-
-    def _play_due_events(self) -> None:
-        steps = self._play.due_steps(_PLAY_SECONDS)
-        if not steps:
-            return
-        before = self.position
-        self._step(steps, jump=False)
-        self._play.on = self.position != before
-
-    def action_prompt(self, purpose: str) -> None:
-        self.prompt(purpose)
-
-    def action_pin(self) -> None:
-        self.looking.set_pinned(not self.looking.pinned)
-
-    def action_base(self) -> None:
-        """Show differences from this position; again: from the previous event, as usual."""
-        self._model.base = self.position if self._model.base is None else None
-        self.looking.request_snapshot()
-
-    def action_zoom(self) -> None:
-        if self.maximized is not None:
+    def _restore_pane(self) -> bool:
+        is_maximized = self.maximized is not None
+        if is_maximized:
             self.minimize()
-        elif isinstance(self.focused, LineView):
+        return is_maximized
+
+    def _zoom(self) -> None:
+        if not self._restore_pane() and isinstance(self.focused, LineView):
             self.maximize(self.focused)
 
-    def action_back(self) -> None:
-        """Close or cancel the innermost of what is open, on Esc."""
-        if self.maximized is not None:
-            self.minimize()
-        elif self._play.on:
-            self._play.toggle()
-        elif self.stop_query():
-            pass
-        elif self._folds.edit is not None and self._folds.edit.differing_documents:
-            self._folds.clear_code_edit()
-        elif self.close_results() or self.close_plot() or self.close_code_pane():
-            pass
-        elif self._matches is not None:
-            self._set_matches(None)
-        elif self._filtered is not None:
-            self.clear_filter()
-        elif self._model.base is not None:
-            self.action_base()
-        elif self.looking.pinned:
-            self.looking.set_pinned(pinned=False)
+    def _open_help(self) -> None:
+        def run(chosen: str | None) -> None:
+            if chosen is not None:
+                self.run_command(chosen)
 
-    def action_help(self) -> None:
-        self.app.push_screen(HelpScreen(self.available_commands()), self._run_command)
+        self.app.push_screen(HelpScreen(self.available_commands()), run)
 
-    def _run_command(self, chosen: str | None) -> None:
-        for command in COMMANDS:
-            if command.id == chosen:
-                self.call_later(self.run_action, command.action)
+    def run_command(self, command_id: str) -> None:
+        """Run a command after the pending messages."""
+        action = next(one.textual_action for one in commands.COMMANDS if one.id == command_id)
+        self.call_later(self.run_action, action)
+
+    def create_plot_pane(self) -> PlotView:
+        """Mount the pane for plots."""
+        from tui.widgets.plot_pane import PlotPane  # noqa: PLC0415 - only plots need numpy
+
+        pane = PlotPane(id="plotted")
+        self._plot = pane
+        self.mount(pane, before=self.panes.message)
+        return pane
+
+
+class Host:
+    """What controllers need of a mounted screen and of its application."""
+
+    def __init__(self, screen: MainScreen) -> None:
+        self._screen = screen
+        self.call_later = screen.call_later
+        self.call_after_refresh = screen.call_after_refresh
+        self.show_banner = screen.show_banner
+        self.create_plot_pane = screen.create_plot_pane
+        self.on_settled = screen.on_settled
+        self.on_late_details = screen.on_late_details
+
+    def set_timer(self, delay: float, callback: Callable[[], Any]) -> Timer:
+        return self._screen.set_timer(delay, callback)
+
+    def push_screen(self, screen: Any, callback: Callable[[Any], Any] | None = None) -> object:
+        return self._screen.app.push_screen(screen, callback)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        self._screen.app.copy_to_clipboard(text)
+
+    def debug(self, *place: Any) -> None:
+        debugger.debug_handler(self._screen.app, *place)
+
+    def end(self) -> None:
+        self._screen.app.exit(return_code=1)
+
+    def focused_text(self) -> str:
+        return self._screen.panes.focused_json(self._screen.focused)

@@ -5,11 +5,11 @@ from pathlib import Path
 from replay.projection.projection_reference import Reference
 from storage.errors import QueryError
 from storage.plural import format_count
-from tui.state.session import Session
+from tui.state.shown_data import ShownData
 
 
 def export_reproduction(
-    model: Session, wanted: Reference | None, position: int, key: str | None
+    data: ShownData, wanted: Reference | None, position: int, key: str | None
 ) -> str:
     """Export a reproduction into a folder beside the workspace; return a message with its path.
 
@@ -18,7 +18,7 @@ def export_reproduction(
     """
     from replay.export import reproduction  # noqa: PLC0415 - it imports Arrow, which would delay the first paint
 
-    history = model.history
+    history = data.history
     if history is None:
         raise QueryError("No projection to reproduce. Start refold with one: -p FILE.")
     failed = [failure.key for failure in history.failures_at(position)]

@@ -1,63 +1,75 @@
-"""The controller of the density strip: queries the overview of the log, then the lanes.
+"""The density strip: the overview of the log, then its lanes, each queried in a thread."""
 
-Both queries run in threads; a new query replaces a running one of its kind.
-"""
+from collections.abc import Sequence
+from typing import Protocol
 
-from collections.abc import Callable
-from functools import partial
+from storage.workspace.workspace import Workspace
+from tui.state.lanes import Lane, Lanes
+from tui.state.overview import MAX_LANES, Overview, query_overview
+from tui.state.query_runner import QueryRunner
+from tui.state.view_state import ViewChange, ViewState
 
-from textual.screen import Screen
-from textual.worker import get_current_worker
 
-from storage.errors import RefoldError
-from tui.state.session import Session
-from tui.state.snapshot import Overview
-from tui.widgets.density_strip import DensityStrip
+class StripView(Protocol):
+    """The strip widget."""
+
+    def show_overview(self, overview: Overview) -> None: ...
 
 
 class StripController:
-    """Queries what the strip of a screen shows."""
+    """Queries what the strip shows."""
 
-    def __init__(
-        self, screen: Screen[None], model: Session, complain: Callable[[str], None]
-    ) -> None:
-        self._screen = screen
-        self._model = model
-        self._complain = complain
+    def __init__(self, state: ViewState, runner: QueryRunner, strip: StripView) -> None:
+        self._state = state
+        self._runner = runner
+        self._strip = strip
+        self._columns = 1
+        self._cache: tuple[Workspace, int, Lanes] | None = None
+        """The lanes of a timeline of this length."""
+        self._lanes: Sequence[Lane] = ()
+        state.observe(self._on_timeline, ViewChange.TIMELINE)
+        state.observe(self.refresh, ViewChange.LOG, ViewChange.HISTORY)
 
-    @property
-    def _strip(self) -> DensityStrip:
-        return self._screen.query_one(DensityStrip)
+    def resize(self, columns: int) -> None:
+        """Query the overview for another number of columns."""
+        self._columns = columns
+        self._refresh_overview()
 
-    def move_cursor_to(self, position: int) -> None:
-        """Move the strip's cursor to a position."""
-        self._strip.move_cursor_to(position)
-
-    def refresh_overview(self, columns: int | None = None) -> None:
-        """Query the overview again, for a number of columns (default: the strip's width)."""
-        wanted = max(self._strip.size.width, 1) if columns is None else columns
-        self._run(partial(self._query_overview, wanted), "overview")
+    def refresh(self) -> None:
+        """Query the overview and the lanes again."""
+        self._refresh_overview()
+        self.refresh_lanes()
 
     def refresh_lanes(self) -> None:
         """Query the lanes again, and redraw the strip if they changed."""
-        self._run(self._query_lanes, "lanes")
+        data = self._state.data
+        cache = self._lanes_of(data.workspace, data.extent.event_count)
+        self._runner.run(
+            lambda _: cache.query_lanes(data.history, complete=data.is_folded_to_end),
+            self._take_lanes,
+            group="lanes",
+            failure="The lanes can't be shown",
+        )
 
-    def _run(self, work: Callable[[], None], group: str) -> None:
-        self._screen.run_worker(work, thread=True, exclusive=True, group=group, exit_on_error=False)
+    def _on_timeline(self) -> None:
+        self._lanes = ()
+        self._refresh_overview()
 
-    def _query_overview(self, columns: int) -> None:
-        overview = self._model.overview(columns)
-        if not get_current_worker().is_cancelled:
-            self._screen.app.call_from_thread(self._show_overview, overview)
+    def _refresh_overview(self) -> None:
+        data, lanes, columns = self._state.data, self._lanes, self._columns
+        self._runner.run(
+            lambda _: query_overview(data, lanes, columns),
+            self._strip.show_overview,
+            group="overview",
+            failure="The overview can't be shown",
+        )
 
-    def _show_overview(self, overview: Overview) -> None:
-        self._strip.show_overview(overview)
+    def _take_lanes(self, found: Sequence[Lane]) -> None:
+        before, self._lanes = self._lanes, found[:MAX_LANES]
+        if self._lanes != before:
+            self._refresh_overview()
 
-    def _query_lanes(self) -> None:
-        others = False
-        try:
-            others = self._model.refresh_lanes()
-        except RefoldError as error:
-            self._screen.app.call_from_thread(self._complain, error.message)
-        if others and not get_current_worker().is_cancelled:
-            self._screen.app.call_from_thread(self.refresh_overview)
+    def _lanes_of(self, workspace: Workspace, events: int) -> Lanes:
+        if self._cache is None or self._cache[:2] != (workspace, events):
+            self._cache = (workspace, events, Lanes(workspace))
+        return self._cache[2]

@@ -263,6 +263,6 @@ async def test_what_is_in_the_rows_acts_on_nothing(log: Any, sit: Any) -> None:
 async def test_an_answer_that_is_looked_at_keeps_nobody_from_writing(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=10) as seat:
         await ask(seat, "FROM events")
-        await seat.until(lambda: seat.app.model.workspace._reader is None)
+        await seat.until(lambda: seat.app.state.data.workspace._reader is None)
         await seat.press("end")
         assert rows(seat)[-1].split()[0] == "2999"

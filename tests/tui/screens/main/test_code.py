@@ -45,7 +45,7 @@ def lines(path: str) -> list[str]:
 
 async def mended(seat: Any) -> None:
     """The code was saved with the edit in it: see what it does."""
-    await seat.until(lambda: seat.travel._folds.edit is not None)
+    await seat.until(lambda: seat.app.folds.edit is not None)
     await seat.until(lambda: "folded 3,000" in seat.header)
     await seat.still()
     assert any("44.15" in row for row in seat.pane("document"))
@@ -114,7 +114,7 @@ async def test_code_that_has_changed_since_is_not_shown(
     async with sit(workspace, at=2376) as seat:  # nobody named it, so nothing is run
         await seat.press("o", "o", "e")
         assert seat.pane("code")[0].strip() == "orders_wrong.py has changed since it was folded."
-        assert seat.travel._folds.edit is None
+        assert seat.app.folds.edit is None
 
 
 async def test_saving_shows_which_documents_changed_where(
@@ -123,10 +123,10 @@ async def test_saving_shows_which_documents_changed_where(
     workspace, path = own
     async with sit(workspace, refer(path), at=100, size=(120, 40)) as seat:
         edit(path)
-        await seat.until(lambda: seat.travel._folds.edit is not None)
+        await seat.until(lambda: seat.app.folds.edit is not None)
         await seat.until(lambda: "folded 3,000" in seat.header)
         await seat.still()
-        found = seat.travel._folds.edit
+        found = seat.app.folds.edit
         rows = [row.split() for row in seat.pane("findings") if row]
         assert rows == [[f"{f.offset:,}", f.key] for f in found.first_differences[: len(rows)]]
         offsets = [f.offset for f in found.first_differences]
@@ -166,7 +166,7 @@ async def test_code_that_cannot_be_loaded_leaves_the_old_history(
         before = seat.pane("document")
         assert any("29.01" in row for row in before)
         path.write_text(source)
-        await seat.until(lambda: seat.travel._folds.trouble)
+        await seat.until(lambda: seat.app.folds.trouble)
         await seat.still()
         assert "can't be loaded" in seat.header
         assert "can't be loaded" in seat.said[-1]
@@ -190,17 +190,17 @@ async def test_an_edit_that_is_not_folded_to_its_end_leaves_the_old_states(
     async with sit(workspace, refer(path), at=2376) as seat:
         before = seat.pane("document")
         path.write_text(f"{text}\n\n{hangs}")
-        await seat.until(lambda: seat.travel._folds.running)
+        await seat.until(lambda: seat.app.folds.running)
         with contextlib.suppress(AssertionError):  # on a slow machine it takes its time to begin
             await seat.until(lambda: "starting the fold" not in seat.header, 5)
         await seat.press("c")
-        await seat.until(lambda: not seat.travel._folds.running)
+        await seat.until(lambda: not seat.app.folds.running)
         await seat.still()
         assert "folded 3,000" in seat.header or "exited with code 3" in seat.header
         assert not any("changes no state" in said for said in seat.said)
         assert seat.pane("document") == before
         await seat.pilot.pause(1)
-        assert not seat.travel._folds.running, "it isn't folded again by itself"
+        assert not seat.app.folds.running, "it isn't folded again by itself"
         path.write_text(text)
         edit(path)
         await mended(seat)
@@ -212,17 +212,17 @@ async def test_the_last_of_two_quick_saves_counts(own: tuple[Workspace, Path], s
     slow = "import time\ntime.sleep(1)\n"
     async with sit(workspace, refer(path), at=2376) as seat:
         path.write_text(slow + text.replace('"status": "cart"', '"status": "basket"'))
-        await seat.until(lambda: seat.travel._folds.running)
+        await seat.until(lambda: seat.app.folds.running)
         await seat.pilot.pause(0.3)
         # As an editor does that puts a new file in the old one's place.
         (path.parent / "new").write_text(text)
         edit(path.parent / "new")
         (path.parent / "new").replace(path)
-        await seat.until(lambda: seat.travel._folds.edit is not None)
+        await seat.until(lambda: seat.app.folds.edit is not None)
         await seat.until(lambda: "folded 3,000" in seat.header)
         await seat.still()
         assert any("29.01" in row for row in seat.pane("compared"))
-        assert len(seat.travel._folds.edit.first_differences) < 30, "nothing says basket"
+        assert len(seat.app.folds.edit.first_differences) < 30, "nothing says basket"
 
 
 async def test_a_process_that_stands_by_folds_what_is_saved(
@@ -231,10 +231,10 @@ async def test_a_process_that_stands_by_folds_what_is_saved(
     monkeypatch.setattr("tui.folding.controller._WARM_PROCESS_DELAY_SECONDS", 0.01)
     workspace, path = own
     async with sit(workspace, refer(path), at=2376) as seat:
-        await seat.until(lambda: seat.travel._folds._standby.fold is not None)
-        ready = seat.travel._folds._standby.fold
+        await seat.until(lambda: seat.app.folds.standby.fold is not None)
+        ready = seat.app.folds.standby.fold
         edit(path)
-        await seat.until(lambda: seat.travel._folds.edit is not None)
-        await seat.until(lambda: seat.travel._folds._standby.fold is not None)
+        await seat.until(lambda: seat.app.folds.edit is not None)
+        await seat.until(lambda: seat.app.folds.standby.fold is not None)
         assert not ready.is_alive
-    assert seat.travel._folds._standby.fold is None
+    assert seat.app.folds.standby.fold is None

@@ -79,7 +79,7 @@ async def test_a_reproduction_is_exported_beside_the_workspace(
         assert (folder / "test_order_129_at_878.py").is_file()
         await seat.press("E")
         assert "exists already and isn't empty" in seat.said[-1]
-        seat.travel.go(2376)
+        seat.travel.controllers.navigation.go(2376)
         await seat.still()
         await seat.press("E")
         assert "without a test" in seat.said[-1]

@@ -218,7 +218,7 @@ async def test_what_is_found_late_is_not_told_of_another_timeline(
         await seat.pilot.pause(0.3)
         await seat.still()
         assert not line.display
-        assert seat.travel.parent_comparison is None
+        assert seat.travel.controllers.comparison.parent_comparison is None
 
 
 async def test_two_forks_are_joined(till, sit: Sitting):

@@ -63,15 +63,15 @@ async def test_a_huge_count_does_not_hang(shop: Any, sit: Any) -> None:
     async with sit(shop.workspace, shop.right, at=669) as seat:
         await seat.press(*"999999999", "}")
         end = seat.position
-        assert seat.travel.looking.snapshot is not None
-        assert seat.travel.looking.snapshot.event is not None
-        assert seat.travel.looking.snapshot.event.stream == "order-129"
+        assert seat.app.state.snapshot is not None
+        assert seat.app.state.snapshot.event is not None
+        assert seat.app.state.snapshot.event.stream == "order-129"
         await seat.press("}")
         assert seat.position == end
         assert "No next event of order-129." in seat.said
         await seat.type("/", "refund")
         await seat.press(*"999999999", "n")
-        assert seat.position in seat.travel._matches.offsets
+        assert seat.position in seat.travel.controllers.search.matches.offsets
 
 
 async def test_in_the_stream(shop: Any, sit: Any) -> None:
@@ -88,8 +88,8 @@ async def test_the_stream_is_that_of_the_position_even_when_keys_are_fast(
 ) -> None:
     async with sit(shop.workspace, shop.right, at=877) as seat:
         await seat.press("G")
-        seat.travel.go(877)
-        seat.travel.action_in_stream(1)
+        seat.travel.controllers.navigation.go(877)
+        seat.travel.controllers.navigation.go_in_stream(1)
         await seat.still()
         assert seat.position == 878
 
@@ -182,7 +182,7 @@ async def test_search(shop: Any, sit: Any) -> None:
         assert "●" in "".join(seat.pane("events"))
         await seat.press("escape")
         assert "●" not in "".join(seat.pane("events"))
-        assert not seat.travel.check_action("match", ())
+        assert not seat.travel.check_action("command", ("search.next",))
 
 
 async def test_a_search_for_nothing(shop: Any, sit: Any) -> None:
@@ -291,7 +291,7 @@ async def test_play_and_pause(shop: Any, sit: Any) -> None:
         assert seat.position == here
         await seat.hit("p")
         await seat.until(lambda: seat.position == 2999)
-        await seat.until(lambda: not seat.travel._play.on)
+        await seat.until(lambda: not seat.travel.controllers.playback.is_on)
 
 
 async def test_playing_faster_and_slower(shop: Any, sit: Any) -> None:
@@ -310,9 +310,9 @@ async def test_playing_ends_with_the_filter(shop: Any, sit: Any) -> None:
         await seat.type("f", "refund")
         await seat.press(*"9999", "]")
         await seat.hit("p")
-        await seat.until(lambda: not seat.travel._play.on)
+        await seat.until(lambda: not seat.travel.controllers.playback.is_on)
         await seat.press("p", "escape")
-        assert not seat.travel._play.on
+        assert not seat.travel.controllers.playback.is_on
         assert seat.app.is_running
 
 
@@ -431,8 +431,8 @@ async def test_a_key_that_can_do_nothing_says_why(shop: Any, sit: Any) -> None:
         for key, said in (
             ("C", "No handler made outside calls."),
             ("u", "Press K to fork it here."),
-            ("n", "/ searches"),
-            ("c", "Nothing is being folded."),
+            ("n", "Press /; then n and N go through the matches."),
+            ("c", "No fold is running."),
         ):
             assert not any(said in message for message in seat.said)
             await seat.press(key)

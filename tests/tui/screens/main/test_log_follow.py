@@ -24,7 +24,7 @@ async def appended(seat, path, events):
     """Load what is new in another process, as `refold load --follow` does."""
     command = [sys.executable, "-c", "from tui.cli import main; main()", "load", str(path)]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-    await seat.until(lambda: seat.app.model.extent.event_count == events)
+    await seat.until(lambda: seat.app.state.data.extent.event_count == events)
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ async def test_a_fork_of_a_growing_log(till, sit: Sitting):
         command = [sys.executable, "-c", "from tui.cli import main; main()", "load", str(path)]
         await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
         await asyncio.sleep(1.5)
-        assert seat.app.model.extent.event_count == 10  # who reads a table isn't disturbed
+        assert seat.app.state.data.extent.event_count == 10  # who reads a table isn't disturbed
         await seat.press("escape", "escape", "G")
-        await seat.until(lambda: seat.app.model.extent.event_count == 15)
+        await seat.until(lambda: seat.app.state.data.extent.event_count == 15)
         assert seat.position == 14
         await seat.until(lambda: any("101" in line for line in seat.pane("document")))
         assert "what-if-1" in seat.header

@@ -223,7 +223,7 @@ async def test_bookmarks_with_notes(own: Shop, sit: Any) -> None:
         assert "\x1b" not in seat.screen_text()
         await seat.press("down")
         assert seat.position == BROKEN
-        assert seat.travel.looking.key == "order-245"
+        assert seat.app.state.key == "order-245"
         await seat.press("-")
         await seat.until(lambda: "▾" not in seat.pane_strip())
         assert not shown(seat)
@@ -258,13 +258,13 @@ async def test_an_address_leads_back(shop: Any, sit: Any) -> None:
     app = RefoldApp(WorkspaceFile(place.workspace), (), at=int(place.position), place=place)
     async with app.run_test(size=(120, 40)) as pilot:
         deadline = time.monotonic() + 10
-        while app.travel.query_one("#document").path != line and time.monotonic() < deadline:
+        while app.main_screen.query_one("#document").path != line and time.monotonic() < deadline:
             await pilot.pause(0.02)
-        assert app.travel.position == BROKEN
-        assert app.travel.looking.key == "order-245"
-        assert app.travel.query_one("#document").path == line
-        assert app.model.history is not None
-        assert app.model.history.fold_record.name == "orders"
+        assert app.state.position == BROKEN
+        assert app.state.key == "order-245"
+        assert app.main_screen.query_one("#document").path == line
+        assert app.state.data.history is not None
+        assert app.state.data.history.fold_record.name == "orders"
 
 
 async def test_a_question_can_be_left(shop: Any, sit: Any, monkeypatch: Any) -> None:
