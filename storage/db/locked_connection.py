@@ -48,7 +48,7 @@ class FileInUseError(Exception):
 
 
 def count_releases() -> int:
-    """Return how many locks this process has released so far, for `wait_for_release`."""
+    """Return how many connections this process has closed so far, for `wait_for_release`."""
     return _release_count
 
 
@@ -88,6 +88,15 @@ def _close(connection: duckdb.DuckDBPyConnection, file_lock: "_FileLock") -> Non
         connection.close()
     finally:
         file_lock.release()
+        _count_release()
+
+
+def _count_release() -> None:
+    """Wake the threads that wait for a release. A try that failed has held nothing back."""
+    global _release_count  # noqa: PLW0603 - a fact about the process, as are its locks
+    with _counter_lock:
+        _release_count += 1
+        _counter_lock.notify_all()
 
 
 class _FileLock:
@@ -120,15 +129,12 @@ class _FileLock:
 
     def release(self) -> None:
         if self._descriptor is not None:
-            global _release_count  # noqa: PLW0603 - a fact about the process, as are its locks
             with _counter_lock:
                 _locked_here[self._file_id] -= 1
                 if not _locked_here[self._file_id]:
                     del _locked_here[self._file_id]
                 os.close(self._descriptor)
                 self._descriptor = None
-                _release_count += 1
-                _counter_lock.notify_all()
 
 
 def _lock(descriptor: int, *, exclusive: bool) -> bool:

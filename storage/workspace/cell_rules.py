@@ -81,7 +81,7 @@ JSON = {
 _ONE_OF = {
     "edits.kind": "drop replace insert move answers base",
     "calls.kind": "query command",
-    "calls.outcome": "ok error timeout pending",
+    "calls.outcome": "ok error timeout cancelled pending",
     "calls.origin": "live imported stub",
     "decisions.kind": "query command",
     "decisions.decision": "recorded stubbed suppressed blocked missed live pending",

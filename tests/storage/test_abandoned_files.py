@@ -42,7 +42,7 @@ def test_next_use_of_the_redaction_key_removes_an_unfinished_one(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     key = keyed_hash.load_or_create_key()
     path = keyed_hash.key_path()
-    path.with_name(f"{path.name}.{ended_process()}-0a1b2c3d").write_text("ab" * 32)
+    path.with_name(f".refold-unfinished-{ended_process()}-0a1b2c3d").write_text("ab" * 32)
     assert keyed_hash.load_or_create_key() == key
     assert list(path.parent.iterdir()) == [path]
 
@@ -54,15 +54,16 @@ def test_next_agreement_removes_an_unfinished_one(
     file = tmp_path / "refold.toml"
     agreements.keep_agreement(file, [], only=True)
     folder = tmp_path / "refold" / "agreements"
-    (folder / ".unfinished-abc").write_text("{")
+    left = folder / f".refold-unfinished-{ended_process()}-0a1b2c3d"
+    left.write_text("{")
     agreements.keep_agreement(file, [], only=True)
-    assert not list(folder.glob(".unfinished-*"))
+    assert not left.exists()
 
 
 def test_next_export_of_recordings_removes_an_unfinished_one(tmp_path: Path) -> None:
     with create_workspace(tmp_path / "w.refold"):
         pass
-    left = tmp_path / f"out.har.part-{ended_process()}-0a1b2c3d"
+    left = tmp_path / f".refold-unfinished-{ended_process()}-0a1b2c3d"
     left.write_text("{")
     export_recordings(WorkspaceFile(tmp_path / "w.refold"), tmp_path / "out.har")
     assert {path.name for path in tmp_path.iterdir()} == {"w.refold", "out.har"}

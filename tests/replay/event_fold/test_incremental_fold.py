@@ -7,7 +7,7 @@ import pytest
 from replay import fold
 from replay.event_fold.fold_run import FoldCallbacks
 from storage.errors import ProjectionError
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.projection_studio import Studio
 
 SEEN = """
@@ -82,13 +82,13 @@ def test_a_small_fold_opens_the_file_for_writing_only_to_start_and_to_end(
     studio.file("p.py", "def apply(state, event): state['n'] = event.data['n']\n")
     workspace = studio.events(*[("a", "T", {"n": n}) for n in range(20)])
     writes = []
-    writing = Workspace.writing
+    writing = WorkspaceFile.writing
 
-    def counted(self: Workspace, **options: Any) -> Any:
+    def counted(self: WorkspaceFile, **options: Any) -> Any:
         writes.append(self)
         return writing(self, **options)
 
-    monkeypatch.setattr(Workspace, "writing", counted)
+    monkeypatch.setattr(WorkspaceFile, "writing", counted)
     monkeypatch.setattr(fold, "_FIRST_FLUSH_SECONDS", 600)  # a busy machine would write in between
     folded = studio.fold()
     assert writes == [workspace] * 2

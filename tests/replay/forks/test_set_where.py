@@ -5,7 +5,7 @@ import pytest
 from replay.forks.edit_builder import EditBuilder
 from storage.errors import PositionError, QueryError
 from storage.query import condition_parser
-from storage.workspace.workspace import Workspace
+from storage.workspace.workspace_file import WorkspaceFile
 from tests.support.fork_bench import Bench
 
 
@@ -17,8 +17,8 @@ def test_setting_many_events_equals_setting_each_and_reads_in_batches(
     for place in places:
         one.set(place, "by", "100")
     readings = []
-    reading = Workspace.reading
-    monkeypatch.setattr(Workspace, "reading", lambda self: readings.append(1) or reading(self))
+    reading = WorkspaceFile.reading
+    monkeypatch.setattr(WorkspaceFile, "reading", lambda self: readings.append(1) or reading(self))
     many.set_all(places, "by", "100")
     assert len(readings) == 1
     assert many.edits == one.edits

@@ -163,6 +163,7 @@ def secret(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     return path
 
 
+@pytest.mark.real_worker
 @pytest.mark.skipif(sys.platform != "linux", reason="landlock is Linux's")
 @pytest.mark.parametrize(("readable", "can_read"), [(".", False), ("/", True), (None, True)])
 def test_decoder_reads_only_the_folders_that_the_user_gives(shell, secret, readable, can_read):
@@ -174,6 +175,7 @@ def test_decoder_reads_only_the_folders_that_the_user_gives(shell, secret, reada
     assert (data.get("text"), data["token"]) == (("secret",) * 2 if can_read else (None, None))
 
 
+@pytest.mark.real_worker
 @pytest.mark.skipif(sys.platform != "linux", reason="landlock is Linux's")
 def test_decoder_of_a_declared_source_reads_only_its_folder(shell, secret):
     Path("decoders.py").write_text(READS)

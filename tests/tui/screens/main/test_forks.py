@@ -204,7 +204,7 @@ async def test_what_is_found_late_is_not_told_of_another_timeline(
             late.wait(10)
         return compare_with_parent(history)
 
-    monkeypatch.setattr("tui.screens.main.forks.compare_with_parent", slowly)
+    monkeypatch.setattr("tui.screens.main.comparison.compare_with_parent", slowly)
     async with sit(till, code(till), at=8) as seat:
         await seat.press("D", "enter")
         line = seat.travel.query_one(WhatIfLine)

@@ -302,7 +302,7 @@ async def test_without_a_projection_there_is_nothing_to_ask(log: Any, sit: Any) 
             await seat.press(key)
             assert not shown(seat)
             assert seat.said[-1].endswith(".")
-        assert "a projection: -p FILE" in seat.said[0]
+        assert "start refold with -p FILE" in seat.said[0]
         await seat.press("t")
         assert "No related events" in seat.said[-1]
 
