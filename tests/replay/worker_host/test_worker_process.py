@@ -287,7 +287,7 @@ def test_a_worker_ends_when_its_parent_is_killed(studio: Studio):
         "from pathlib import Path; import sys; from replay.fold import fold_projection\n"
         "from replay.history import catalogue; from replay.projection import projection_reference\n"
         "from replay.worker_host import sandbox\n"
-        "from storage.workspace.workspace import Workspace\n"
+        "from storage.workspace.workspace_file import WorkspaceFile\n"
         "start = sandbox.subprocess.Popen\n"
         "def popen(*a, **k):\n"
         "    started = start(*a, **k); Path('pid').write_text(str(started.pid)); return started\n"
