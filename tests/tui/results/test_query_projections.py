@@ -37,7 +37,7 @@ async def test_it_is_asked_around_the_cursor_and_follows_it(
         assert seat.app.state.snapshot.changed_keys
         assert "last" in "\n".join(seat.pane("document"))
         assert "700" in "\n".join(seat.pane("document"))
-        assert any("before 690" in line for line in seat.pane("documents"))
+        await seat.until(lambda: any("before 690" in line for line in seat.pane("documents")))
         assert any("~ last" in line and "was" in line for line in seat.pane("document"))
         await seat.press("]", "]", "[")
         assert "701" in "\n".join(seat.pane("document"))
