@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,24 +193,25 @@ class WorkspaceFile:
                 opened = self._open_with_budget(
                     WRITE_BUDGET if use_all_cores else BACKGROUND_WRITE_BUDGET, read_only=False
                 )
-                connection = opened.connection
-                was_validated = validation_cache.is_validated(self.path)
-                own = validation_cache.is_own(self.path)
-                if own:
-                    validation_cache.remember_writing(self.path, self.path)
-                try:
-                    connection.execute("BEGIN")
-                    self._refuse_another_generation(connection, generation)
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    with suppress(duckdb.Error):
-                        connection.execute("ROLLBACK")
-                    raise
-                finally:
-                    if was_validated:
-                        self._mark_written(connection, own=own)
-                    opened.close()
+                # A signal can raise an exception at any line, and the lock must be released anyway.
+                with closing(opened):
+                    connection = opened.connection
+                    was_validated = validation_cache.is_validated(self.path)
+                    own = validation_cache.is_own(self.path)
+                    if own:
+                        validation_cache.remember_writing(self.path, self.path)
+                    try:
+                        connection.execute("BEGIN")
+                        self._refuse_another_generation(connection, generation)
+                        yield connection
+                        connection.execute("COMMIT")
+                    except BaseException:
+                        with suppress(duckdb.Error):
+                            connection.execute("ROLLBACK")
+                        raise
+                    finally:
+                        if was_validated:
+                            self._mark_written(connection, own=own)
         except duckdb.Error as error:
             raise translate_error(error, self.path) from error
         finally:
