@@ -7,6 +7,7 @@ thread that holds one reads consistent data.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from storage.coordinates.event_labels import format_label
 from storage.coordinates.position_map import EditMark
 from storage.log.event_log import EventDetail, EventLog, EventSummary, LogExtent
 from storage.log.positions import START
@@ -62,8 +63,7 @@ class TimelineView:
         """Return a position as shown: `1,204`, `900+1`, `start`."""
         if position == START:
             return "start"
-        label = self.workspace.label_at(position)
-        return f"{label.offset:,}+{label.inserted}" if label.inserted else f"{label.offset:,}"
+        return format_label(self.workspace.label_at(position))
 
     def event_rows(self, first: int, count: int) -> Sequence[ListedEvent]:
         """Return one row per position, also for dropped events."""

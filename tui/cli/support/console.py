@@ -8,4 +8,4 @@ class PipeConsole(Console):
 
     def on_broken_pipe(self) -> None:
         """Raise the error again; Rich calls this while it handles it."""
-        raise  # noqa: PLE0704 - as above
+        raise  # noqa: PLE0704 - called inside the `except` of Rich

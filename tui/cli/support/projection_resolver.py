@@ -185,7 +185,7 @@ def _parse_code_reference(projection: str, python: str | None) -> projection_ref
 def _limit_readable(
     reference: projection_reference.Reference,
 ) -> projection_reference.Reference:
-    """Return the reference with the folders of --readable, if the command has this option."""
+    """Return the reference with the folders of --read-only-below, if the command has this option."""
     readable = options.readable_folders()
     return reference if readable is None else replace(reference, readable=readable)
 
@@ -211,7 +211,7 @@ def fold_missing(
     span: OffsetSpan | None = None,
 ) -> FoldRecord:
     """Fold what is missing, with a progress bar, and return the record of the fold."""
-    from replay.event_fold.fold_run import FoldCallbacks  # noqa: PLC0415 - as below
+    from replay.event_fold.fold_run import FoldCallbacks  # noqa: PLC0415 - reading a history needs no fold
     from replay.fold import fold_projection  # noqa: PLC0415 - reading a history needs no fold
 
     with progress_display.fold_bar(wanted.name) as progress:
